@@ -1,0 +1,180 @@
+"""The command ``workbench``. Heavy imports happen inside the commands, so that help comes at once."""
+
+import sys
+import traceback
+from pathlib import Path
+
+import click
+
+from workbench import places
+from workbench.errors import WorkbenchError
+
+CLOUDS = click.Choice(("embedded", "localstack", "aws"))
+
+
+class _Group(click.Group):
+    """Commands in the order they are written, and errors as one line."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(self.commands)
+
+    def invoke(self, ctx: click.Context):
+        try:
+            return super().invoke(ctx)
+        except WorkbenchError as error:
+            _fail(str(error))
+        except (KeyboardInterrupt, click.Abort):
+            _fail("interrupted", status=130)
+        except (click.ClickException, click.exceptions.Exit):
+            raise
+        except Exception as error:
+            log = places.STATE / "logs" / "error.log"
+            log.parent.mkdir(parents=True, exist_ok=True)
+            log.write_text(traceback.format_exc())
+            first = (str(error).strip().splitlines() or ["no message"])[0]
+            _fail(f"{type(error).__name__}: {first} (details: {log})")
+
+
+def _fail(message: str, *, status: int = 1) -> None:
+    click.echo(f"workbench: {message}", err=True)
+    sys.exit(status)
+
+
+@click.group(cls=_Group, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(package_name="vector-stream-workbench", prog_name="workbench")
+def main() -> None:
+    """Measure an event-driven vector pipeline on one machine before paying for a cloud.
+
+    Events go into Kinesis; a function enriches them from DynamoDB, embeds them, updates and asks a vector index, and writes
+    recommendations that an API serves. Start with `workbench report 00-quickstart`.
+    """
+
+
+@main.command()
+@click.argument("name", required=False)
+@click.option("-p", "--parameter", "parameters", multiple=True, nargs=2, metavar="NAME VALUE", help="Set a notebook's parameter.")
+def report(name: str | None, parameters: tuple[tuple[str, str], ...]) -> None:
+    """Execute a notebook and write it as an HTML report; without NAME, list the notebooks.
+
+    Example: workbench report 00-quickstart -p events 3000 -p rate 50
+    """
+    from workbench import report as reports
+
+    if name is None:
+        click.echo("\n".join(reports.names()))
+        return
+    given = dict(parameters)
+    if given.get("cloud") == "aws":
+        click.confirm("On AWS this creates resources that cost money until they are deleted. Go on?", abort=True)
+    click.echo(f"executing {name} …", err=True)
+    path, finding = reports.report(name, given)
+    if finding:
+        click.echo(finding.to_text())
+    click.echo(f"report: {path}")
+
+
+@main.command()
+@click.option("-s", "--set", "pairs", multiple=True, metavar="NAME=VALUE", help="A setting, as in rate=200 or index=hnsw:m=32.")
+@click.option("--cloud", type=CLOUDS, default="embedded", show_default=True, help="Where Kinesis, DynamoDB and Lambda run.")
+@click.option("--list", "listed", is_flag=True, help="List the settings with their defaults, and stop.")
+def run(pairs: tuple[str, ...], cloud: str, listed: bool) -> None:
+    """Replay events through the pipeline once and print what came of them, stage by stage."""
+    from workbench.settings import Settings
+
+    settings = Settings.parse(pairs)
+    if listed:
+        for name, value in settings.to_dict().items():
+            click.echo(f"{name:24} {value}")
+        return
+    from workbench import pipeline
+    from workbench.services import services
+
+    with services(cloud) as running:
+        click.echo(pipeline.run(settings, running).to_text())
+
+
+@main.command()
+@click.option("--cloud", type=CLOUDS, default="embedded", show_default=True, help="Where Kinesis, DynamoDB and Lambda run.")
+def up(cloud: str) -> None:
+    """Start the local servers and keep them until `workbench down`. Runs and notebooks join them."""
+    from workbench import services
+
+    _show(services.hold(cloud))
+
+
+@main.command()
+def down() -> None:
+    """End the local servers, whoever uses them."""
+    from workbench import services
+
+    click.echo("the local servers ended" if services.stop() else "no local servers ran")
+
+
+@main.command()
+def status() -> None:
+    """Show which local servers run, where they answer, and who keeps them."""
+    from workbench import services
+
+    state = services.status()
+    if state is None:
+        click.echo("no local servers run")
+    else:
+        _show(state)
+
+
+def _show(state: dict) -> None:
+    click.echo(f"cloud {state['endpoints']['cloud']} at {state['endpoints']['aws_url']}")
+    for server in state["servers"]:
+        click.echo(f"  {server['name']:22} {server['url']}  pid {server['pid']}{'' if server['running'] else '  ENDED'}")
+    kept = "until `workbench down`" if state["held"] else f"for {state['leases']} user(s)"
+    click.echo(f"kept {kept}; logs in {places.STATE / 'logs'}")
+    for line in state["ended"]:
+        click.echo(line, err=True)
+
+
+@main.command()
+@click.option("--cloud", type=CLOUDS, default="embedded", show_default=True, help="Where Kinesis, DynamoDB and Lambda run.")
+def lab(cloud: str) -> None:
+    """Open JupyterLab on the notebooks, with the local servers up until it ends."""
+    import subprocess
+
+    from workbench.services import services
+
+    with services(cloud) as running:
+        click.echo(f"cloud {running.endpoints.cloud} at {running.endpoints.aws_url}", err=True)
+        arguments = [sys.executable, "-m", "jupyterlab", "--ServerApp.ip=127.0.0.1", f"--notebook-dir={places.ROOT}"]
+        sys.exit(subprocess.run([*arguments, "--LabApp.default_url=/lab/tree/notebooks/00-quickstart.ipynb"]).returncode)
+
+
+@main.command()
+@click.argument("names", nargs=-1)
+@click.option("--list", "listed", is_flag=True, help="List the benchmarks, and stop.")
+@click.option("--output", type=click.Path(path_type=Path), default=None, help="JSON file that the figures go to.")
+def bench(names: tuple[str, ...], listed: bool, output: Path | None) -> None:
+    """Measure claimed figures against their baselines, side by side; all of them, or NAMES."""
+    from workbench.experiments import benchmarks
+
+    if listed:
+        for name, text in benchmarks.described().items():
+            click.echo(f"{name:28} {text}")
+        return
+    path = output or places.REPORTS / "benchmarks.json"
+    for result in benchmarks.measure(names, path):
+        click.echo(result.to_text())
+    click.echo(f"figures: {path}")
+
+
+@main.command()
+def doctor() -> None:
+    """Say what is missing on this machine, and how to get it."""
+    from workbench import doctor as checks
+
+    results = checks.checks()
+    for check in results:
+        click.echo(f"{'ok     ' if check.ok else 'MISSING' if check.needed else 'absent '} {check.name}: {check.detail}")
+    if any(check.needed and not check.ok for check in results):
+        sys.exit(1)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,91 @@
+"""Every error this package raises on purpose.
+
+::
+
+    WorkbenchError
+    ├── SettingError        a setting's name or value is not allowed
+    ├── DecodeError         bytes that are not an event
+    ├── EventRejected       an event that can never be processed
+    ├── ModelError          a model's files are missing or not the ones expected
+    ├── DataError           a data set is missing or not as expected
+    ├── VectorError         the vector store refused a request
+    │   └── IndexNotFound   there is no index of that name
+    ├── FunctionFailed      the function raised, timed out or was not reached
+    ├── ServiceError        a server did not start, answer or stay up
+    ├── StackError          the stack could not be deployed
+    └── ReportError         a notebook could not be executed as asked
+
+An error's message is one line that names the value and what is allowed; the same facts are its attributes.
+"""
+
+
+class WorkbenchError(Exception):
+    """Base of the tree: catch this to catch everything the workbench raises on purpose."""
+
+
+class SettingError(WorkbenchError):
+    """A setting is unknown or has a value that is not allowed."""
+
+    def __init__(self, name: str, value: object, allowed: str) -> None:
+        super().__init__(f"{name} = {value!r} is not allowed: {allowed}")
+        self.name, self.value, self.allowed = name, value, allowed
+
+
+class DecodeError(WorkbenchError):
+    """Bytes that do not decode to an event; ``reason`` says why."""
+
+    def __init__(self, codec: str, reason: str) -> None:
+        super().__init__(f"not a {codec} event: {reason}")
+        self.codec, self.reason = codec, reason
+
+
+class EventRejected(WorkbenchError):
+    """An event that no retry can save (unknown product, larger than a record may be)."""
+
+    def __init__(self, event_id: str, reason: str) -> None:
+        super().__init__(f"event {event_id}: {reason}")
+        self.event_id, self.reason = event_id, reason
+
+
+class ModelError(WorkbenchError):
+    """A model's package is missing, or its weights are not the pinned ones."""
+
+
+class DataError(WorkbenchError):
+    """A data set's package is missing, or its contents are not as documented."""
+
+
+class VectorError(WorkbenchError):
+    """The vector store refused a request; ``status`` is the HTTP status that says so on the wire."""
+
+    def __init__(self, message: str, status: int = 400) -> None:
+        super().__init__(message)
+        self.status = status
+
+
+class IndexNotFound(VectorError):
+    """There is no index of that name."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(f"index {name!r} does not exist", status=404)
+        self.name = name
+
+
+class FunctionFailed(WorkbenchError):
+    """The function gave no answer: it raised, timed out or was not reached. Its whole batch counts as not processed."""
+
+
+class ServiceError(WorkbenchError):
+    """A server did not start, did not answer, or ended while it was needed."""
+
+
+class StackError(WorkbenchError):
+    """The stack could not be created, updated or deleted."""
+
+
+class ReportError(WorkbenchError):
+    """A notebook is missing, has no such parameter, or failed; ``path`` is the report written all the same."""
+
+    def __init__(self, message: str, path: str | None = None) -> None:
+        super().__init__(message)
+        self.path = path

@@ -1,0 +1,58 @@
+"""The answer of a notebook: one sentence, its key figures, what it was measured on. Reports open with it."""
+
+import html
+from collections.abc import Sequence
+from typing import Literal
+
+import msgspec
+
+MIME = "application/vnd.workbench.finding+json"
+
+
+class Figure(msgspec.Struct, frozen=True, kw_only=True):
+    """One key figure: ``value`` as it is to be read, unit included, and how it came about."""
+
+    label: str
+    value: str
+    tag: Literal["measured", "simulated", "modelled", "quoted"] = "measured"
+
+
+class Finding(msgspec.Struct, frozen=True, kw_only=True):
+    """What a notebook found. Displayed as the last line of a cell, it also travels to the report and the terminal."""
+
+    question: str
+    answer: str
+    figures: Sequence[Figure] = ()
+    provenance: dict[str, str] = {}
+
+    def _repr_mimebundle_(self, **_: object) -> dict:
+        return {MIME: msgspec.to_builtins(self), "text/html": self.to_html(), "text/plain": self.to_text()}
+
+    @classmethod
+    def from_notebook(cls, notebook) -> "Finding | None":
+        """The last finding among the outputs of an executed notebook."""
+        found = None
+        for cell in notebook.cells:
+            for output in cell.get("outputs", ()):
+                if MIME in output.get("data", {}):
+                    found = msgspec.convert(output["data"][MIME], cls)
+        return found
+
+    def to_text(self) -> str:
+        """A short table for the terminal."""
+        wide = max((len(figure.label) for figure in self.figures), default=0)
+        rows = [f"  {figure.label:<{wide}}  {figure.value}  ({figure.tag})" for figure in self.figures]
+        return "\n".join([self.answer, *rows])
+
+    def to_html(self) -> str:
+        """The block that a report opens with."""
+        rows = "".join(
+            f"<tr><th>{html.escape(figure.label)}</th><td>{html.escape(figure.value)}</td><td><small>{figure.tag}</small></td></tr>"
+            for figure in self.figures
+        )
+        facts = "".join(f"<dt>{html.escape(name)}</dt><dd>{html.escape(value)}</dd>" for name, value in self.provenance.items())
+        return (
+            '<section class="finding">'
+            f"<p><strong>{html.escape(self.question)}</strong></p><p>{html.escape(self.answer)}</p><table>{rows}</table>"
+            f"<details><summary>Measured on</summary><dl>{facts}</dl></details></section>"
+        )

@@ -1,0 +1,48 @@
+"""Stage 1: records to valid events. What is no event is set aside one by one; the rest goes on."""
+
+import base64
+import binascii
+
+import msgspec
+
+from workbench.codecs import Codec
+from workbench.errors import DecodeError
+from workbench.events import SCHEMA_VERSION, Event
+
+_LAST_MS = 253_402_300_799_999  # the end of the year 9999
+
+
+class Arrival(msgspec.Struct, frozen=True):
+    """A valid event and its place in the shard."""
+
+    sequence_number: str
+    event: Event
+
+
+def decode(records: list[dict], codec: Codec) -> tuple[list[Arrival], dict[str, str]]:
+    """The valid events of a Lambda Kinesis event's ``Records``, and the reason for each other one by sequence number."""
+    arrivals: list[Arrival] = []
+    rejected: dict[str, str] = {}
+    for record in records:
+        sequence_number = record["kinesis"]["sequenceNumber"]
+        try:
+            data = base64.b64decode(record["kinesis"]["data"], validate=True)
+            arrivals.append(Arrival(sequence_number, _valid(codec.decode(data))))
+        except binascii.Error as error:
+            rejected[sequence_number] = f"the record's data is not base64: {error}"
+        except DecodeError as error:
+            rejected[sequence_number] = str(error)
+    return arrivals, rejected
+
+
+def _valid(event: Event) -> Event:
+    for name in ("event_id", "user_id", "product_id"):
+        if not getattr(event, name).strip():
+            raise DecodeError("valid", f"{name} is empty")
+    if not 0 <= event.timestamp_ms <= _LAST_MS:
+        raise DecodeError("valid", f"timestamp_ms = {event.timestamp_ms} is not between 0 and {_LAST_MS}")
+    if event.schema_version > SCHEMA_VERSION:
+        raise DecodeError(
+            "valid", f"schema_version = {event.schema_version} is newer than {SCHEMA_VERSION}, which this function reads"
+        )
+    return event

@@ -1,0 +1,151 @@
+"""What the function reads from and writes to DynamoDB, and how each looks as an item."""
+
+import msgspec
+import numpy as np
+
+from workbench.events import Recommendation
+
+Item = dict[str, dict]  # DynamoDB's attribute values: {"name": {"S": "text"}}
+
+
+class Product(msgspec.Struct, frozen=True):
+    """A product as the catalogue knows it. ``popularity`` is in [0, 1]: log purchases, relative to the most bought."""
+
+    product_id: str
+    description: str
+    popularity: float
+
+    def to_item(self) -> Item:
+        return {
+            "product_id": {"S": self.product_id},
+            "description": {"S": self.description},
+            "popularity": {"N": repr(self.popularity)},
+        }
+
+    @classmethod
+    def from_item(cls, item: Item) -> "Product":
+        return cls(item["product_id"]["S"], item["description"]["S"], float(item["popularity"]["N"]))
+
+
+class Habit(msgspec.Struct, frozen=True):
+    """A product that a household keeps buying. ``weight`` counts its baskets, older ones for less."""
+
+    product: Product
+    weight: float
+
+
+class Profile(msgspec.Struct, frozen=True):
+    """A household: its demographics as published (may be empty), and its habits, strongest first."""
+
+    user_id: str
+    demographics: dict[str, str] = {}
+    habits: tuple[Habit, ...] = ()
+
+    def to_item(self) -> Item:
+        habits = [{"M": {**habit.product.to_item(), "weight": {"N": repr(habit.weight)}}} for habit in self.habits]
+        return {
+            "user_id": {"S": self.user_id},
+            "demographics": {"M": {name: {"S": value} for name, value in self.demographics.items()}},
+            "habits": {"L": habits},
+        }
+
+    @classmethod
+    def from_item(cls, item: Item) -> "Profile":
+        habits = (entry["M"] for entry in item["habits"]["L"])
+        return cls(
+            item["user_id"]["S"],
+            {name: value["S"] for name, value in item["demographics"]["M"].items()},
+            tuple(Habit(Product.from_item(habit), float(habit["weight"]["N"])) for habit in habits),
+        )
+
+
+class Touch(msgspec.Struct, frozen=True, array_like=True):
+    """One remembered event of a user."""
+
+    event_id: str
+    product_id: str
+    timestamp_ms: int
+
+
+class _Stored(msgspec.Struct, array_like=True):
+    recent: tuple[Touch, ...]
+    vector: bytes
+
+
+class Activity(msgspec.Struct, frozen=True):
+    """What a user did lately: the newest touches, oldest first, and the decayed mean of all that they touched.
+
+    ``vector`` is float32[d] (not of unit length; None before the first touch). It is stored as float16, which halves the
+    item and changes a cosine by less than 0.001.
+    """
+
+    recent: tuple[Touch, ...] = ()
+    vector: np.ndarray | None = None
+
+    REMEMBERED = 32
+
+    def knows(self, event_id: str) -> bool:
+        """Whether this event was counted already (the stream delivers at least once)."""
+        return any(touch.event_id == event_id for touch in self.recent)
+
+    def after(self, touch: Touch, vector: np.ndarray, *, half_life: float) -> "Activity":
+        """The activity with one touch more; after ``half_life`` further touches it counts half."""
+        kept = 0.5 ** (1.0 / half_life)
+        blended = vector if self.vector is None else kept * self.vector + (1.0 - kept) * vector
+        return Activity((*self.recent, touch)[-self.REMEMBERED :], blended.astype(np.float32))
+
+    def session(self, gap_ms: int) -> frozenset[str]:
+        """The products of the newest session: touches that follow each other within ``gap_ms``."""
+        seen: set[str] = set()
+        newest = None
+        for touch in sorted(self.recent, key=lambda touch: -touch.timestamp_ms):
+            if newest is not None and newest - touch.timestamp_ms > gap_ms:
+                break
+            newest = touch.timestamp_ms
+            seen.add(touch.product_id)
+        return frozenset(seen)
+
+    def to_attribute(self) -> dict:
+        return {"B": msgspec.msgpack.encode(_Stored(self.recent, self.vector.astype(np.float16).tobytes()))}
+
+    @classmethod
+    def from_item(cls, item: Item) -> "Activity":
+        stored = msgspec.msgpack.decode(item["activity"]["B"], type=_Stored)
+        return cls(stored.recent, np.frombuffer(stored.vector, np.float16).astype(np.float32))
+
+
+def recommendation_item(recommendation: Recommendation, activity: Activity) -> Item:
+    """The read model's item: what the API answers, and the activity that the next event of this user goes on from."""
+    items = [
+        {
+            "M": {
+                "product_id": {"S": entry["product_id"]},
+                "description": {"S": entry["description"]},
+                "score": {"N": repr(entry["score"])},
+            }
+        }
+        for entry in recommendation.items
+    ]
+    return {
+        "user_id": {"S": recommendation.user_id},
+        "items": {"L": items},
+        "trace_id": {"S": recommendation.trace_id},
+        "activity": activity.to_attribute(),
+    }
+
+
+def recommendation_from_item(item: Item) -> Recommendation:
+    """The recommendation in a read model's item."""
+    entries = (entry["M"] for entry in item["items"]["L"])
+    return Recommendation(
+        item["user_id"]["S"],
+        tuple(
+            {
+                "product_id": entry["product_id"]["S"],
+                "description": entry["description"]["S"],
+                "score": float(entry["score"]["N"]),
+            }
+            for entry in entries
+        ),
+        item["trace_id"]["S"],
+    )

@@ -1,0 +1,89 @@
+"""A batch through all stages: decode → enrich → embed → upsert → query → act.
+
+The same object runs inside Lambda's handler and in the event source's worker; what it is given differs, not what it does.
+"""
+
+from contextlib import contextmanager
+from time import perf_counter_ns
+
+from workbench.clock import now_ns
+from workbench.codecs import codec
+from workbench.embedding import Embedder
+from workbench.function.act import act
+from workbench.function.decode import Arrival, decode
+from workbench.function.enrich import Enricher, Known
+from workbench.function.tables import Tables
+from workbench.function.variants import variant
+from workbench.function.visits import visits
+from workbench.settings import Settings
+from workbench.vectors import VectorStore
+
+STAGES = ("decode", "enrich", "embed", "upsert", "query", "act")
+
+
+class Processor:
+    """One design of the function. Thread-safe if its parts are: the workers of all shards share one."""
+
+    def __init__(self, settings: Settings, *, dynamodb, tables: Tables, embedder: Embedder, store: VectorStore) -> None:
+        self._settings, self._dynamodb, self._tables = settings, dynamodb, tables
+        self._embedder, self._store = embedder, store
+        self._codec = codec(settings.codec)
+        self._enricher = Enricher(dynamodb, tables, ttl_s=settings.cache_ttl_s)
+        self._variant = variant(
+            settings.variant,
+            candidates=settings.candidates,
+            popularity_weight=settings.popularity_weight,
+            habit_weight=settings.habit_weight,
+        )
+
+    def process(self, event: dict) -> dict:
+        """Lambda's Kinesis event in, its partial batch response out.
+
+        Besides AWS's ``batchItemFailures`` the answer carries ``rejected`` (reason by sequence number), ``started_ns``
+        (Unix time) and ``stages_ns`` (how long each stage took); Lambda ignores them, the workbench reads them.
+
+        Raises:
+            Exception: a dependency failed; the whole batch is to be tried again.
+        """
+        spent: dict[str, int] = dict.fromkeys(STAGES, 0)
+        started_ns = now_ns()
+        with _timed(spent, "decode"):
+            arrivals, rejected = decode(event.get("Records", []), self._codec)
+        if arrivals:
+            with _timed(spent, "enrich"):
+                known = self._enricher.enrich([arrival.event for arrival in arrivals])
+                arrivals = _of_known_products(arrivals, known, rejected)
+        if arrivals:
+            self._recommend(arrivals, known, spent)
+        return {
+            "batchItemFailures": [{"itemIdentifier": sequence_number} for sequence_number in rejected],
+            "rejected": rejected,
+            "started_ns": started_ns,
+            "stages_ns": spent,
+        }
+
+    def _recommend(self, arrivals: list[Arrival], known: Known, spent: dict[str, int]) -> None:
+        with _timed(spent, "embed"):
+            touched = {arrival.event.product_id: known.products[arrival.event.product_id] for arrival in arrivals}
+            vectors = self._embedder.embed([product.description for product in touched.values()])
+            made = visits(arrivals, known, dict(zip(touched, vectors, strict=True)), half_life=self._settings.half_life)
+        with _timed(spent, "upsert"):
+            self._variant.upsert(self._store, made)
+        with _timed(spent, "query"):
+            recommended = self._variant.query(self._store, made)
+        with _timed(spent, "act"):
+            act(self._dynamodb, self._tables, made, recommended)
+
+
+@contextmanager
+def _timed(spent: dict[str, int], stage: str):
+    begun = perf_counter_ns()
+    yield
+    spent[stage] = perf_counter_ns() - begun
+
+
+def _of_known_products(arrivals: list[Arrival], known: Known, rejected: dict[str, str]) -> list[Arrival]:
+    for arrival in arrivals:
+        if arrival.event.product_id not in known.products:
+            rejected[arrival.sequence_number] = f"product {arrival.event.product_id!r} is not in the products table"
+    return [arrival for arrival in arrivals if arrival.sequence_number not in rejected]

@@ -1,0 +1,1 @@
+"""Times, intervals and where they come from. See the module docstrings for each rule."""

@@ -1,0 +1,132 @@
+"""When each event was where: from the moment it was due to the moment its recommendation was in the read model.
+
+All times are Unix ns of ``workbench.clock``, of processes on one machine. Latency counts from the *due* time, so that an
+event that could not be sent in time carries its waiting (no coordinated omission).
+"""
+
+import threading
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+
+from workbench.codecs import Codec
+from workbench.errors import DecodeError, EventRejected
+from workbench.events import Event
+from workbench.function.processor import STAGES
+from workbench.stream.source import Delivery
+
+# The way of an event, in order: each stage ends where the next begins, so they add up to the latency.
+WAY = ("send", "stream", "queue", "call", *STAGES, "return")
+
+
+class Timeline:
+    """Collects what producer and event source report during one run; both call it from their threads."""
+
+    def __init__(self, events: Sequence[Event], codec: Codec) -> None:
+        self._events, self._codec = events, codec
+        self._index = {event.event_id: number for number, event in enumerate(events)}
+        self.due_ns = np.zeros(len(events), np.int64)
+        self.sent_ns = np.zeros(len(events), np.int64)
+        self._deliveries: list[Delivery] = []
+        self._refused: dict[int, EventRejected] = {}
+        self._open = set(range(len(events)))
+        self._changed = threading.Condition()
+
+    def sent(self, index: int, ns: int) -> None:
+        """Event ``index`` was handed to a PutRecords call at ``ns``."""
+        self.sent_ns[index] = ns
+
+    def delivered(self, delivery: Delivery) -> None:
+        """One call of the function."""
+        done = [self._number(record) for record in delivery.records if _settled(delivery, record["SequenceNumber"])]
+        with self._changed:
+            self._deliveries.append(delivery)
+            self._open.difference_update(number for number in done if number is not None)
+            self._changed.notify_all()
+
+    def refused(self, index: int, error: EventRejected) -> None:
+        """Event ``index`` will never arrive: the producer could not put it into the stream."""
+        with self._changed:
+            self._refused[index] = error
+            self._open.discard(index)
+            self._changed.notify_all()
+
+    def wait(self, timeout_s: float) -> int:
+        """Wait for progress at most this long; returns how many events are still on their way."""
+        with self._changed:
+            if self._open:
+                self._changed.wait(timeout_s)
+            return len(self._open)
+
+    @property
+    def dead(self) -> list[tuple[dict, str]]:
+        """Every record that was given up, the run's own and others', with its reason."""
+        return [
+            (record, delivery.dead[record["SequenceNumber"]])
+            for delivery in self._deliveries
+            for record in delivery.records
+            if record["SequenceNumber"] in delivery.dead
+        ]
+
+    def frame(self) -> pd.DataFrame:
+        """One row an event, in the order they were due.
+
+        ``outcome`` is answered, dead, refused or lost. ``latency_ms`` is due → answered; ``<stage>_ms`` for each stage of ``WAY``
+        add up to it. An event that was delivered more than once is timed by the delivery that settled it; ``attempts``
+        counts them.
+        """
+        rows = [_unsettled() for _ in self._events]
+        for delivery in self._deliveries:
+            for place, record in enumerate(delivery.records):
+                number = self._number(record)
+                if number is not None:
+                    self._settle(rows[number], delivery, place, number)
+        for number in self._refused:
+            rows[number]["outcome"] = "refused"
+        frame = pd.DataFrame(rows)
+        frame.insert(0, "event_id", [event.event_id for event in self._events])
+        frame.insert(1, "user_id", [event.user_id for event in self._events])
+        frame["due_s"] = (self.due_ns - self.due_ns.min()) / 1e9
+        return frame
+
+    def _settle(self, row: dict, delivery: Delivery, place: int, number: int) -> None:
+        row["attempts"] += 1
+        sequence_number = delivery.records[place]["SequenceNumber"]
+        if row["outcome"] == "answered" or not _settled(delivery, sequence_number):
+            return
+        row["outcome"] = "dead" if sequence_number in delivery.dead else "answered"
+        row["batch"] = len(delivery.records)
+        if row["outcome"] == "dead":
+            return
+        answer = delivery.answer
+        stages = {f"{name}_ms": answer["stages_ns"][name] / 1e6 for name in STAGES}
+        began, ended = answer["started_ns"], answer["started_ns"] + sum(answer["stages_ns"].values())
+        row |= {
+            "latency_ms": (delivery.answered_ns - self.due_ns[number]) / 1e6,
+            "service_ms": (delivery.answered_ns - self.sent_ns[number]) / 1e6,
+            "cold": bool(answer.get("cold")),
+            "send_ms": (self.sent_ns[number] - self.due_ns[number]) / 1e6,
+            "stream_ms": (delivery.received_ns[place] - self.sent_ns[number]) / 1e6,
+            "queue_ms": (delivery.invoked_ns - delivery.received_ns[place]) / 1e6,
+            "call_ms": (began - delivery.invoked_ns) / 1e6,
+            **stages,
+            "return_ms": (delivery.answered_ns - ended) / 1e6,
+        }
+
+    def _number(self, record: dict) -> int | None:
+        """Which of the run's events a record is; None for a foreign or broken one."""
+        try:
+            return self._index.get(self._codec.decode(record["Data"]).event_id)
+        except DecodeError:
+            return None
+
+
+def _settled(delivery: Delivery, sequence_number: str) -> bool:
+    processed = delivery.answer is not None and sequence_number not in delivery.failed
+    return processed or sequence_number in delivery.dead
+
+
+def _unsettled() -> dict:
+    empty = {"outcome": "lost", "attempts": 0, "batch": 0, "latency_ms": np.nan, "service_ms": np.nan, "cold": False}
+    return empty | {f"{stage}_ms": np.nan for stage in WAY}

@@ -1,0 +1,252 @@
+"""One run: the pipeline wired for one ``Settings`` and one set of services, its events replayed, its times collected."""
+
+import dataclasses
+import functools
+import gc
+import threading
+import time
+from collections.abc import Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+
+import pandas as pd
+
+from workbench import provision
+from workbench.clock import now_ns
+from workbench.cloud.clients import client
+from workbench.cloud.stack import StackOutputs
+from workbench.codecs import codec
+from workbench.embedding import Embedder
+from workbench.errors import ServiceError
+from workbench.events import Event, Recommendation
+from workbench.function.entities import recommendation_from_item
+from workbench.function.processor import Processor
+from workbench.function.tables import Tables, batch_get
+from workbench.measure.provenance import provenance
+from workbench.measure.timeline import WAY, Timeline
+from workbench.progress import progress
+from workbench.scenarios import retail
+from workbench.scenarios.retail import Retail
+from workbench.services import Services
+from workbench.settings import Endpoints, Index, Settings
+from workbench.stream.checkpoints import Checkpoints
+from workbench.stream.dead_letters import DeadLetters
+from workbench.stream.invoke import Inline, Invoker, Lambda
+from workbench.stream.producer import Producer
+from workbench.stream.schedule import schedule
+from workbench.stream.source import EventSource, Rules
+from workbench.vectors import VectorStore, backend
+
+_LOOK_S = 0.5  # between two looks at what runs
+_STALLED_S = 60.0  # without any event being settled
+_HEAD_START_NS = 200_000_000  # between now and the first event that is due: threads are up by then
+
+
+@dataclasses.dataclass(frozen=True)
+class Run:
+    """What one run showed. ``events`` has a row for each event (see ``Timeline.frame``), the declared warm-up included."""
+
+    settings: Settings
+    cloud: str
+    events: pd.DataFrame
+    cold_starts_ms: list[float]  # of the calls that first woke the function, which no other figure contains
+    recommendations: dict[str, Recommendation]  # the read model at the end
+    dead: list[tuple[str, str]]  # (data, reason) of every record that was given up
+    replay: Retail
+    api_url: str
+    provenance: dict[str, str]
+
+    @property
+    def measured(self) -> pd.DataFrame:
+        """The answered events after the warm-up."""
+        later = self.events.iloc[self.settings.warmup :]
+        return later[later.outcome == "answered"]
+
+    @property
+    def hits(self) -> pd.Series:
+        """By user with a next basket: 1.0 if any of their recommendations is in it, else 0.0 (hit rate@5 is the mean)."""
+        return self.hits_of({user: [entry["product_id"] for entry in made.items] for user, made in self.recommendations.items()})
+
+    @property
+    def hits_of_popular(self) -> pd.Series:
+        """The same for the five most bought products, recommended to everybody."""
+        return self.hits_of(dict.fromkeys(self.replay.next_basket, self.replay.popular))
+
+    def hits_of(self, recommended: Mapping[str, Sequence[str]]) -> pd.Series:
+        """The same for other recommendations: product ids by user. A user without any has no hit."""
+        baskets = self.replay.next_basket
+        return pd.Series({user: float(not basket.isdisjoint(recommended.get(user, ()))) for user, basket in baskets.items()})
+
+    def to_text(self) -> str:
+        """A short table for the terminal."""
+        counts = ", ".join(f"{number} {outcome}" for outcome, number in self.events.outcome.value_counts().items())
+        shown = self.measured[["latency_ms", *(f"{part}_ms" for part in WAY)]].quantile([0.5, 0.95, 0.99])
+        shown.index = ["p50", "p95", "p99"]
+        rows = [
+            f"{self.settings.placement} on {self.cloud}, settings {self.settings.hash}: {counts}; {self.lost} lost",
+            f"after {self.settings.warmup} events of warm-up, in ms:",
+            shown.round(1).to_string(),
+        ]
+        if self.cold_starts_ms:
+            rows.append(f"cold starts, apart: {', '.join(f'{ms:.0f}' for ms in self.cold_starts_ms)} ms")
+        return "\n".join(rows)
+
+    @property
+    def lost(self) -> int:
+        """Events that were neither answered nor dead-lettered nor refused by the producer. Anything but 0 is a fault."""
+        return int((self.events.outcome == "lost").sum())
+
+
+def run(settings: Settings, services: Services, *, spoiled: Sequence[bytes] = ()) -> Run:
+    """Provision what is missing, replay the events, wait until each is answered or given up.
+
+    ``spoiled`` is put into the stream first, as it is: records that are no events show what the pipeline does with them.
+
+    Raises:
+        ServiceError: a server ended during the run, or nothing moved for a minute. The stream keeps what was not processed.
+        WorkbenchError: something could not be provisioned.
+    """
+    endpoints = services.endpoints
+    replay = _replay(settings)
+    embedder = provision.make_embedder(settings, endpoints)
+    outputs = provision.deploy(settings, endpoints, embedder)
+    tables = Tables(outputs.profiles_table, outputs.products_table, outputs.recommendations_table)
+    provision.fill_tables(endpoints, outputs, replay)
+    embedder.warm(product.description for product in replay.products)
+    store = _store(settings, services, embedder)
+    provision.fill_index(store, embedder, replay)
+    _await_index(store)
+    provision.forget_recommendations(endpoints, tables)
+    provision.renew_stream(endpoints, outputs, shards=settings.shards)
+
+    timeline = Timeline(replay.events, codec(settings.codec))
+    invoker = _invoker(settings, services, outputs, tables, embedder, store)
+    source = _source(settings, services, outputs, invoker, timeline)
+    kinesis, stop = client("kinesis", endpoints), threading.Event()
+    producer = Producer(kinesis, outputs.stream_name, codec(settings.codec), observer=timeline, linger_ms=settings.linger_ms)
+    cold_starts = _warm_up(settings, invoker)
+    gc.collect()
+    gc.freeze()  # the notebook's libraries and data are no part of the pipeline: a collection over them would stop it for 0.1 s
+    with source, ThreadPoolExecutor(1) as pool:
+        for data in spoiled:
+            kinesis.put_record(StreamName=outputs.stream_name, Data=data, PartitionKey="spoiled")
+        plan = schedule(len(replay.events), rate=settings.rate, arrivals=settings.arrivals, seed=settings.seed)
+        timeline.due_ns[:] = plan + now_ns() + _HEAD_START_NS
+        sending = pool.submit(producer.send, replay.events, timeline.due_ns, stop=stop)
+        try:
+            _await(timeline, source, services, sending, f"{settings.placement} {settings.variant}")
+        finally:
+            stop.set()
+            gc.unfreeze()
+    return Run(
+        settings=settings,
+        cloud=endpoints.cloud,
+        events=timeline.frame(),
+        cold_starts_ms=cold_starts,
+        recommendations=_read_model(endpoints, tables, replay.events),
+        dead=[(record["Data"].decode(errors="replace"), reason) for record, reason in timeline.dead],
+        replay=replay,
+        api_url=outputs.api_url,
+        provenance=provenance(),
+    )
+
+
+def _warm_up(settings: Settings, invoker: Invoker) -> list[float]:
+    """Wake one execution environment a shard with an empty batch each, at once; how long each call took, in ms.
+
+    Only Lambda has cold starts; inline there is nothing to wake.
+    """
+
+    def wake(_: int) -> float:
+        begun = time.perf_counter()
+        invoker({"Records": []})
+        return (time.perf_counter() - begun) * 1000
+
+    if settings.placement == "inline":
+        return []
+    with ThreadPoolExecutor(settings.shards) as pool:
+        return list(pool.map(wake, range(settings.shards)))
+
+
+def _await(timeline: Timeline, source: EventSource, services: Services, sending: Future, label: str) -> None:
+    """Until every event is settled."""
+    total = left = len(timeline.due_ns)
+    moved = time.monotonic()
+    with progress(total, label, "event") as bar:
+        while left:
+            now_left = timeline.wait(_LOOK_S)
+            if now_left < left:
+                moved = time.monotonic()
+            elif time.monotonic() - moved > _LOOK_S:  # nothing moved: has something broken?
+                services.check()
+                source.check()
+            bar.update(left - now_left)
+            left = now_left
+            if sending.done():
+                sending.result()  # raises what stopped it
+            if time.monotonic() - moved > _STALLED_S and sending.done():
+                raise ServiceError(f"{left} of {total} events were neither answered nor given up in {_STALLED_S:.0f} s")
+
+
+@functools.lru_cache(maxsize=4)
+def _load(start: str, events: int, catalogue: int) -> Retail:
+    return retail.load(start=start, events=events, catalogue=catalogue)
+
+
+def _replay(settings: Settings) -> Retail:
+    return _load(settings.start, settings.warmup + settings.events, settings.catalogue)
+
+
+def _store(settings: Settings, services: Services, embedder: Embedder) -> VectorStore:
+    """Inline, the index is in this process and outlives the run; else it is the vector server's."""
+    name = provision.index_name(settings, embedder)
+    if settings.placement == "inline":
+        return _local_store(name, embedder.dimension, settings.index)
+    endpoints = services.endpoints
+    return backend("pinecone")(url=endpoints.vectors_url, key=endpoints.vectors_key, name=name, dimension=embedder.dimension)
+
+
+@functools.lru_cache(maxsize=2)
+def _local_store(name: str, dimension: int, index: Index) -> VectorStore:
+    return backend("faiss")(dimension=dimension, index=index)
+
+
+def _invoker(
+    settings: Settings, services: Services, outputs: StackOutputs, tables: Tables, embedder: Embedder, store: VectorStore
+) -> Invoker:
+    if settings.placement == "lambda":
+        return Lambda(client("lambda", services.endpoints), outputs.process_function)
+    dynamodb = client("dynamodb", services.endpoints)
+    return Inline(Processor(settings, dynamodb=dynamodb, tables=tables, embedder=embedder, store=store).process)
+
+
+def _source(settings: Settings, services: Services, outputs: StackOutputs, invoker: Invoker, timeline: Timeline) -> EventSource:
+    endpoints = services.endpoints
+    dead_letters = DeadLetters(
+        client("sqs", endpoints),
+        outputs.dead_letter_queue_url,
+        function=outputs.process_function,
+        stream_arn=outputs.stream_arn,
+    )
+    return EventSource(
+        client("kinesis", endpoints),
+        outputs.stream_name,
+        invoker=invoker,
+        checkpoints=Checkpoints(client("dynamodb", endpoints), outputs.checkpoints_table, consumer=outputs.process_function),
+        dead_letters=dead_letters,
+        rules=Rules(
+            batch_size=settings.batch_size,
+            batching_window_s=settings.batching_window_ms / 1000,
+            maximum_retry_attempts=settings.maximum_retry_attempts,
+            poll_interval_s=settings.poll_interval_ms / 1000,
+        ),
+        function=outputs.process_function,
+        stream_arn=outputs.stream_arn,
+        delivered=timeline.delivered,
+    )
+
+
+def _read_model(endpoints: Endpoints, tables: Tables, events: Sequence[Event]) -> dict[str, Recommendation]:
+    users = dict.fromkeys(event.user_id for event in events)
+    wanted = [(tables.recommendations, {"user_id": {"S": user}}) for user in users]
+    items = batch_get(client("dynamodb", endpoints), wanted, consistent=frozenset({tables.recommendations}))
+    return {item["user_id"]["S"]: recommendation_from_item(item) for item in items.get(tables.recommendations, ())}

@@ -1,0 +1,99 @@
+"""Runs to pictures: each function takes runs and gives Axes whose title states the finding.
+
+Colours are Okabe and Ito's, which colour-blind readers tell apart.
+"""
+
+from collections.abc import Mapping
+
+import matplotlib.pyplot as plt
+import numpy as np
+from matplotlib.axes import Axes
+
+from workbench.measure.timeline import WAY
+from workbench.pipeline import Run
+
+COLOURS = ("#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#d55e00", "#f0e442", "#999999")
+_PERCENTILES = (50.0, 90.0, 95.0, 99.0)
+
+# What each part of the way is, for a reader who has not read the code.
+PARTS = {
+    "send": "wait to be sent",
+    "stream": "Kinesis: put → read",
+    "queue": "wait for the worker",
+    "call": "call the function",
+    "decode": "decode",
+    "enrich": "enrich (DynamoDB read)",
+    "embed": "embed",
+    "upsert": "upsert",
+    "query": "query",
+    "act": "act (DynamoDB write)",
+    "return": "return",
+}
+
+
+def stages(runs: Mapping[str, Run], ax: Axes | None = None) -> Axes:
+    """Where the time goes: the mean time of each part of the way, as a waterfall for every run. The means add up exactly."""
+    ax = ax or _axes(1.2 + 2.4 * len(runs))
+    labels, ticks = [], []
+    heaviest = {}
+    row = 0
+    for number, (name, run) in enumerate(runs.items()):
+        means = run.measured[[f"{part}_ms" for part in WAY]].mean().to_numpy()
+        starts = np.concatenate([[0.0], np.cumsum(means)[:-1]])
+        heaviest[name] = (PARTS[WAY[int(np.argmax(means))]], means.max() / means.sum())
+        for part, start, mean in zip(WAY, starts, means, strict=True):
+            ax.barh(row, mean, left=start, color=COLOURS[number], height=0.75)
+            ax.annotate(f" {mean:.1f}", (start + mean, row), va="center", fontsize=8)
+            ticks.append(row)
+            labels.append(f"{PARTS[part]}")
+            row += 1
+        ax.annotate(
+            f"{name}: {means.sum():.0f} ms in the mean",
+            (means.sum(), row - 1),
+            xytext=(40, 0),
+            textcoords="offset points",
+            va="center",
+            weight="bold",
+            color=COLOURS[number],
+        )
+        row += 1
+    ax.set_yticks(ticks, labels, fontsize=8)
+    ax.invert_yaxis()
+    ax.set_xlabel("ms since the event was due (mean of all measured events)")
+    ax.margins(x=0.25)
+    ax.set_title(
+        "; ".join(f"{name}: {share:.0%} of the time is “{part}”" for name, (part, share) in heaviest.items()), fontsize=10
+    )
+    return ax
+
+
+def percentiles(runs: Mapping[str, Run], goal_ms: float, ax: Axes | None = None) -> Axes:
+    """How slow the slow ones are: latency by percentile, against the goal. Percentiles stop where samples get too few."""
+    ax = ax or _axes(3.6)
+    verdicts = []
+    for number, (name, run) in enumerate(runs.items()):
+        latency = np.sort(run.measured.latency_ms.to_numpy())
+        beyond = 1.0 - (np.arange(len(latency)) + 0.5) / len(latency)  # share of events that are slower
+        shown = beyond >= 10 / len(latency)  # ten samples at least behind the last point
+        ax.plot(1.0 / beyond[shown], latency[shown], color=COLOURS[number], label=name)
+        p99 = np.percentile(latency, 99)
+        verdicts.append(f"{name} {p99:.0f} ms")
+    ax.axhline(goal_ms, color="#000000", linestyle="--", linewidth=1)
+    ax.annotate(f"goal {goal_ms:.0f} ms", (1.0, goal_ms), xytext=(4, 4), textcoords="offset points", fontsize=8)
+    ax.set_xscale("log")
+    ax.set_xticks(
+        [1.0 / (1.0 - percentile / 100) for percentile in _PERCENTILES], [f"p{percentile:g}" for percentile in _PERCENTILES]
+    )
+    ax.minorticks_off()
+    ax.set_ylim(0)
+    ax.set_xlabel("percentile of events")
+    ax.set_ylabel("ms, due → recommendation written")
+    ax.legend(frameon=False)
+    ax.set_title(f"99 of 100 events are answered within: {', '.join(verdicts)}", fontsize=10)
+    return ax
+
+
+def _axes(height: float) -> Axes:
+    _, ax = plt.subplots(figsize=(9, height), layout="constrained")
+    ax.spines[["top", "right"]].set_visible(False)
+    return ax

@@ -1,0 +1,198 @@
+"""What is measured (``Settings``) and where it runs (``Endpoints``).
+
+Settings are values: two equal ones have the same hash, and that hash names their results. Endpoints are never hashed:
+moving to another cloud changes where a design runs, not what the design is.
+"""
+
+import dataclasses
+import functools
+import hashlib
+import json
+import typing
+from collections.abc import Iterable
+from typing import Annotated, Literal, Self
+
+import msgspec
+
+from workbench.errors import SettingError
+
+Positive = Annotated[int, msgspec.Meta(ge=1)]
+Fraction = Annotated[float, msgspec.Meta(ge=0.0, le=1.0)]
+
+
+def _value(cls):
+    """A frozen, keyword-only dataclass that names the valid fields when it is given an unknown one, and checks types."""
+    cls = dataclasses.dataclass(frozen=True, kw_only=True)(cls)
+    plain_init = cls.__init__
+    names = tuple(field.name for field in dataclasses.fields(cls))
+
+    @functools.wraps(plain_init)
+    def checked_init(self, **values):
+        for name in values:
+            if name not in names:
+                raise SettingError(name, values[name], f"{cls.__name__} has {', '.join(names)}")
+        for name, hint in _hints(cls).items():
+            if name in values:
+                values[name] = _checked(name, values[name], hint)
+        plain_init(self, **values)
+
+    cls.__init__ = checked_init
+    return cls
+
+
+@functools.cache
+def _hints(cls) -> dict[str, object]:
+    return typing.get_type_hints(cls, include_extras=True)
+
+
+def _checked(name: str, value: object, hint: object) -> object:
+    try:
+        return msgspec.convert(value, hint)
+    except msgspec.ValidationError as error:
+        raise SettingError(name, value, str(error).replace("`", "")) from None
+
+
+def _read(name: str, text: str, hint: object) -> object:
+    if name == "index":
+        return parse_index(text)
+    if hint is None:  # unknown: the constructor says so, and what is valid
+        return text
+    try:
+        return msgspec.convert(text, hint, strict=False)
+    except msgspec.ValidationError as error:
+        raise SettingError(name, text, str(error).replace("`", "")) from None
+
+
+class Flat(msgspec.Struct, frozen=True, tag="flat", forbid_unknown_fields=True):
+    """Exact search: every vector is compared."""
+
+
+class HNSW(msgspec.Struct, frozen=True, tag="hnsw", forbid_unknown_fields=True):
+    """A navigable small-world graph. ``m`` links a node and ``ef_construction`` shape the build, ``ef_search`` the query."""
+
+    m: Annotated[int, msgspec.Meta(ge=2, le=256)] = 16
+    ef_construction: Annotated[int, msgspec.Meta(ge=1, le=4096)] = 100
+    ef_search: Annotated[int, msgspec.Meta(ge=1, le=16384)] = 128
+
+
+class IVF(msgspec.Struct, frozen=True, tag="ivf", forbid_unknown_fields=True):
+    """Inverted lists. ``nlist`` cells shape the build (it needs that many vectors to train), ``nprobe`` the query."""
+
+    nlist: Annotated[int, msgspec.Meta(ge=1, le=65536)] = 128
+    nprobe: Annotated[int, msgspec.Meta(ge=1, le=65536)] = 16
+
+
+Index = Flat | HNSW | IVF
+_INDEX_KINDS = {"flat": Flat, "hnsw": HNSW, "ivf": IVF}
+
+
+def parse_index(text: str) -> Index:
+    """``"flat"``, ``"hnsw"`` or ``"hnsw:m=32,ef_search=64"`` as a value.
+
+    Raises:
+        SettingError: an unknown kind, an unknown parameter or a value out of range.
+    """
+    kind, _, rest = text.partition(":")
+    if kind not in _INDEX_KINDS:
+        raise SettingError("index", text, f"one of {', '.join(_INDEX_KINDS)}, as in hnsw:m=16,ef_search=64")
+    try:
+        options = {key: int(value) for key, value in (pair.split("=") for pair in rest.split(",") if pair)}
+        return msgspec.convert({"type": kind, **options}, _INDEX_KINDS[kind])
+    except ValueError as error:
+        fields = ", ".join(_INDEX_KINDS[kind].__struct_fields__) or "no parameters"
+        raise SettingError("index", text, f"{kind} takes {fields} as whole numbers ({error})") from None
+
+
+@_value
+class Settings:
+    """One design under one load. Every field is part of the hash.
+
+    Raises:
+        SettingError: an unknown name (the valid ones are listed) or a value of the wrong type or range.
+    """
+
+    # the load
+    scenario: Literal["retail"] = "retail"
+    start: str = "2017-11-06"  # first day of events that is replayed; everything before it is history
+    events: Positive = 1500
+    rate: Annotated[float, msgspec.Meta(ge=0.0)] = 100.0  # events/s offered; 0: as fast as the stream takes them
+    arrivals: Literal["constant", "poisson"] = "poisson"
+    warmup: Annotated[int, msgspec.Meta(ge=0)] = 200  # events sent first and left out of every figure
+    seed: int = 7
+
+    # the stream and its consumer
+    linger_ms: Annotated[int, msgspec.Meta(ge=0, le=10_000)] = 10  # a producer's wait for more events to put in one call
+    codec: Literal["json"] = "json"
+    shards: Annotated[int, msgspec.Meta(ge=1, le=100)] = 2
+    batch_size: Annotated[int, msgspec.Meta(ge=1, le=10_000)] = 100
+    batching_window_ms: Annotated[int, msgspec.Meta(ge=0, le=300_000)] = 0
+    poll_interval_ms: Annotated[int, msgspec.Meta(ge=0, le=10_000)] = 10  # AWS polls once a second: 1000
+    maximum_retry_attempts: Annotated[int, msgspec.Meta(ge=0, le=10_000)] = 2
+
+    # the function
+    placement: Literal["inline", "lambda"] = "inline"
+    variant: Literal["catalogue", "article"] = "catalogue"
+    embedder: Literal["minilm", "text-embedding-3-small"] = "minilm"
+    cache_ttl_s: Annotated[float, msgspec.Meta(ge=0.0)] = 300.0
+    half_life: Annotated[float, msgspec.Meta(gt=0.0)] = 10.0  # touches after which a touch counts half in a user's vector
+    candidates: Annotated[int, msgspec.Meta(ge=10, le=10_000)] = 50
+    # the ranking's weights were chosen on purchases from 2017-10-02 on, a month before those that the default replays
+    popularity_weight: Annotated[float, msgspec.Meta(ge=0.0)] = 0.5
+    habit_weight: Annotated[float, msgspec.Meta(ge=0.0)] = 3.0
+
+    # the vector store
+    catalogue: Annotated[int, msgspec.Meta(ge=100)] = 10_000  # most bought products that are indexed
+    index: Index = HNSW()
+
+    def but(self, **changes) -> Self:
+        """The same settings with some changed."""
+        return type(self)(**{**self._fields(), **changes})
+
+    def to_dict(self) -> dict:
+        """Plain, sorted, JSON-ready."""
+        return dict(sorted(msgspec.to_builtins(self._fields()).items()))
+
+    @classmethod
+    def from_dict(cls, values: dict) -> Self:
+        """The settings that ``to_dict`` gave."""
+        return cls(**values)
+
+    @classmethod
+    def parse(cls, pairs: Iterable[str]) -> Self:
+        """Settings from texts such as ``rate=200`` or ``index=hnsw:m=32``; what is not named keeps its default.
+
+        Raises:
+            SettingError: a text without ``=``, an unknown name, a value that does not fit.
+        """
+        values: dict[str, object] = {}
+        for pair in pairs:
+            name, equals, text = pair.partition("=")
+            if not equals:
+                raise SettingError("setting", pair, "NAME=VALUE, as in rate=200")
+            values[name] = _read(name, text, _hints(cls).get(name))
+        return cls(**values)
+
+    @property
+    def hash(self) -> str:
+        """12 hex digits, the same on every machine and in every process."""
+        return hashlib.sha256(json.dumps(self.to_dict()).encode()).hexdigest()[:12]
+
+    def _fields(self) -> dict:
+        return {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
+
+
+@_value
+class Endpoints:
+    """Where a run's services answer. Keys are kept out of ``repr`` and are never written to a result."""
+
+    cloud: Literal["embedded", "localstack", "aws"] = "embedded"
+    aws_url: str | None = None  # None: AWS itself
+    region: str = "us-east-1"
+    vectors_url: str | None = None
+    vectors_key: str = dataclasses.field(default="", repr=False)
+    embeddings_url: str | None = None
+    embeddings_key: str = dataclasses.field(default="", repr=False)
+
+    def to_dict(self) -> dict:
+        """What a result may carry: everything but the keys."""
+        return {field.name: getattr(self, field.name) for field in dataclasses.fields(self) if field.repr}

@@ -1,0 +1,114 @@
+"""The producer: sends every event when it is due, whatever the system behind it does.
+
+Kinesis's limits (PutRecords, API reference): 500 records and 5 MiB a call, 1 MiB a record, and a call that succeeds may
+still have refused some of its records.
+"""
+
+import threading
+import zlib
+from collections.abc import Sequence
+from typing import Protocol
+
+import numpy as np
+
+from workbench.clock import now_ns
+from workbench.codecs import Codec
+from workbench.errors import EventRejected, ServiceError
+from workbench.events import Event
+
+RECORDS_A_CALL = 500
+BYTES_A_CALL = 5 * 1024 * 1024
+BYTES_A_RECORD = 1024 * 1024
+SENDERS = 2
+_BACKOFF_S = (0.05, 0.1, 0.2, 0.4, 0.8, 1.6, 3.2)
+
+
+class Observer(Protocol):
+    """Is told what became of each event, from the sender's threads."""
+
+    def sent(self, index: int, ns: int) -> None:
+        """The call that carries event ``index`` begins at Unix time ``ns``."""
+
+    def refused(self, index: int, error: EventRejected) -> None:
+        """Event ``index`` is larger than a record may be."""
+
+
+class Producer:
+    """Sends events at their times. One user's events always go through the same sender, one call after the other.
+
+    ``linger_ms`` is how long an event may wait for others to share its call (Kafka's linger.ms, KPL's RecordMaxBufferedTime).
+    """
+
+    def __init__(self, kinesis, stream: str, codec: Codec, *, observer: Observer, linger_ms: int = 0) -> None:
+        self._kinesis, self._stream, self._codec, self._observer = kinesis, stream, codec, observer
+        self._linger_ns = linger_ms * 1_000_000
+
+    def send(self, events: Sequence[Event], due_ns: np.ndarray, *, stop: threading.Event) -> None:
+        """Send each event at its Unix time ``due_ns``; returns when all are in the stream, or ``stop`` is set.
+
+        Raises:
+            ServiceError: the stream refused events for longer than the retries last, or does not answer.
+        """
+        errors: list[BaseException] = []
+        lanes = [[index for index, event in enumerate(events) if _lane(event) == lane] for lane in range(SENDERS)]
+
+        def run(lane: list[int]) -> None:
+            try:
+                self._run(lane, events, due_ns, stop)
+            except BaseException as error:  # a thread cannot raise to its starter: hand it over, and stop the others
+                errors.append(error)
+                stop.set()
+
+        threads = [threading.Thread(target=run, args=(lane,), name=f"sender-{number}") for number, lane in enumerate(lanes)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        if errors:
+            raise errors[0]
+
+    def _run(self, lane: list[int], events: Sequence[Event], due_ns: np.ndarray, stop: threading.Event) -> None:
+        position = 0
+        while position < len(lane) and not stop.is_set():
+            wait_s = (due_ns[lane[position]] + self._linger_ns - now_ns()) / 1e9
+            if wait_s > 0 and stop.wait(wait_s):
+                return
+            position += self._put_due(lane[position : position + RECORDS_A_CALL], events, due_ns, stop)
+
+    def _put_due(self, indices: list[int], events, due_ns, stop) -> int:
+        """Send what is due among the next indices in one call; returns how many were dealt with."""
+        begun = now_ns()
+        records, taken, size = [], 0, 0
+        for index in indices:
+            if due_ns[index] > begun:
+                break
+            data, key = self._codec.encode(events[index]), events[index].user_id
+            if len(data) + len(key.encode()) > BYTES_A_RECORD:
+                reason = f"{len(data):,} bytes are more than a Kinesis record may have ({BYTES_A_RECORD:,}, its key included)"
+                self._observer.refused(index, EventRejected(events[index].event_id, reason))
+                taken += 1
+                continue
+            if size + len(data) > BYTES_A_CALL:
+                break
+            records.append({"Data": data, "PartitionKey": key})
+            self._observer.sent(index, begun)
+            size += len(data)
+            taken += 1
+        if records:
+            self._put(records, stop)
+        return taken
+
+    def _put(self, records: list[dict], stop: threading.Event) -> None:
+        for pause_s in (*_BACKOFF_S, None):
+            answer = self._kinesis.put_records(StreamName=self._stream, Records=records)
+            if not answer["FailedRecordCount"]:
+                return
+            results = list(zip(records, answer["Records"], strict=True))
+            reason = next(result["ErrorCode"] for _, result in results if "ErrorCode" in result)
+            records = [record for record, result in results if "ErrorCode" in result]
+            if pause_s is None or stop.wait(pause_s):
+                raise ServiceError(f"stream {self._stream} refused {len(records)} records to the last try: {reason}")
+
+
+def _lane(event: Event) -> int:
+    return zlib.crc32(event.user_id.encode()) % SENDERS

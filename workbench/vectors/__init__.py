@@ -1,0 +1,53 @@
+"""The vector store: one seam, an in-process FAISS store, a server that speaks Pinecone's protocol, and Pinecone's client.
+
+Nothing heavy is imported here, so that the deployed function can carry this package without FAISS.
+"""
+
+import importlib
+from collections.abc import Iterable, Sequence
+from typing import Protocol
+
+import numpy as np
+
+from workbench.errors import SettingError
+from workbench.events import Match, Record
+
+BACKENDS = {
+    "faiss": "workbench.vectors.store:Store",
+    "pinecone": "workbench.vectors.pinecone:PineconeStore",
+}
+
+
+class VectorStore(Protocol):
+    """Vectors by id in namespaces, with metadata. Every backend passes the same contract tests.
+
+    A write that returned is visible to the next read of the same store, unless the backend says otherwise.
+    All methods raise ``VectorError`` for a request that the store refuses.
+    """
+
+    def upsert(self, records: Sequence[Record], *, namespace: str = "") -> int:
+        """Insert or replace by id; returns how many. All or none of one call is stored."""
+
+    def query(self, vectors: np.ndarray, *, top_k: int, namespace: str = "", filter: dict | None = None) -> list[list[Match]]:
+        """The ``top_k`` nearest to each row of float32[n, d], nearest first, with metadata. Fewer if fewer match the filter."""
+
+    def fetch(self, ids: Sequence[str], *, namespace: str = "") -> dict[str, Record]:
+        """The records that exist, by id."""
+
+    def delete(self, ids: Iterable[str] | None = None, *, namespace: str = "", filter: dict | None = None) -> None:
+        """Delete these ids, or what matches the filter, or (with neither) the whole namespace. Unknown ids are ignored."""
+
+    def stats(self) -> dict[str, int]:
+        """How many records each namespace holds."""
+
+
+def backend(name: str) -> type:
+    """The class behind a backend's name.
+
+    Raises:
+        SettingError: there is no such backend.
+    """
+    if name not in BACKENDS:
+        raise SettingError("vectors", name, f"one of {', '.join(BACKENDS)}")
+    module, _, attribute = BACKENDS[name].partition(":")
+    return getattr(importlib.import_module(module), attribute)
