@@ -12,14 +12,14 @@
 import importlib
 
 _HOMES = {
-    "Endpoints": "workbench.settings",
-    "Figure": "workbench.finding",
-    "Finding": "workbench.finding",
-    "Run": "workbench.pipeline",
-    "Settings": "workbench.settings",
-    "WorkbenchError": "workbench.errors",
-    "run": "workbench.pipeline",
-    "services": "workbench.services",
+    "Finding": "workbench.finding:Finding",
+    "Run": "workbench.pipeline:Run",
+    "Settings": "workbench.settings:Settings",
+    "WorkbenchError": "workbench.errors:WorkbenchError",
+    "plots": "workbench.plots",
+    "run": "workbench.pipeline:run",
+    "services": "workbench.servers:services",
+    "summaries": "workbench.summaries",
 }
 
 __all__ = sorted(_HOMES)
@@ -29,7 +29,9 @@ def __getattr__(name: str):
     """Public names are imported when they are first used: `import workbench` alone costs nothing."""
     if name not in _HOMES:
         raise AttributeError(f"module 'workbench' has no attribute {name!r}; it has {', '.join(__all__)}")
-    return getattr(importlib.import_module(_HOMES[name]), name)
+    module, _, attribute = _HOMES[name].partition(":")
+    home = importlib.import_module(module)
+    return getattr(home, attribute) if attribute else home
 
 
 def __dir__() -> list[str]:

@@ -87,7 +87,7 @@ def run(pairs: tuple[str, ...], cloud: str, listed: bool) -> None:
             click.echo(f"{name:24} {value}")
         return
     from workbench import pipeline
-    from workbench.services import services
+    from workbench.servers import services
 
     with services(cloud) as running:
         click.echo(pipeline.run(settings, running).to_text())
@@ -97,25 +97,25 @@ def run(pairs: tuple[str, ...], cloud: str, listed: bool) -> None:
 @click.option("--cloud", type=CLOUDS, default="embedded", show_default=True, help="Where Kinesis, DynamoDB and Lambda run.")
 def up(cloud: str) -> None:
     """Start the local servers and keep them until `workbench down`. Runs and notebooks join them."""
-    from workbench import services
+    from workbench import servers
 
-    _show(services.hold(cloud))
+    _show(servers.hold(cloud))
 
 
 @main.command()
 def down() -> None:
     """End the local servers, whoever uses them."""
-    from workbench import services
+    from workbench import servers
 
-    click.echo("the local servers ended" if services.stop() else "no local servers ran")
+    click.echo("the local servers ended" if servers.stop() else "no local servers ran")
 
 
 @main.command()
 def status() -> None:
     """Show which local servers run, where they answer, and who keeps them."""
-    from workbench import services
+    from workbench import servers
 
-    state = services.status()
+    state = servers.status()
     if state is None:
         click.echo("no local servers run")
     else:
@@ -138,7 +138,7 @@ def lab(cloud: str) -> None:
     """Open JupyterLab on the notebooks, with the local servers up until it ends."""
     import subprocess
 
-    from workbench.services import services
+    from workbench.servers import services
 
     with services(cloud) as running:
         click.echo(f"cloud {running.endpoints.cloud} at {running.endpoints.aws_url}", err=True)

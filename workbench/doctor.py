@@ -87,9 +87,9 @@ def _command(name: str, use: str, *, needed: bool) -> Check:
 
 
 def _servers() -> Check:
-    from workbench import services
+    from workbench import servers
 
-    state = services.status()
+    state = servers.status()
     if state is None:
         return Check("local servers", True, "not running; a run starts them")
     return Check("local servers", not state["ended"], "; ".join(state["ended"]) or f"cloud {state['endpoints']['cloud']} runs")

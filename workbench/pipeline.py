@@ -1,11 +1,12 @@
 """One run: the pipeline wired for one ``Settings`` and one set of services, its events replayed, its times collected."""
 
+import contextlib
 import dataclasses
 import functools
 import gc
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 
 import pandas as pd
@@ -26,7 +27,7 @@ from workbench.measure.timeline import WAY, Timeline
 from workbench.progress import progress
 from workbench.scenarios import retail
 from workbench.scenarios.retail import Retail
-from workbench.services import Services
+from workbench.servers import Services
 from workbench.settings import Endpoints, Index, Settings
 from workbench.stream.checkpoints import Checkpoints
 from workbench.stream.dead_letters import DeadLetters
@@ -105,49 +106,69 @@ def run(settings: Settings, services: Services, *, spoiled: Sequence[bytes] = ()
         ServiceError: a server ended during the run, or nothing moved for a minute. The stream keeps what was not processed.
         WorkbenchError: something could not be provisioned.
     """
-    endpoints = services.endpoints
-    replay = _replay(settings)
-    embedder = provision.make_embedder(settings, endpoints)
-    outputs = provision.deploy(settings, endpoints, embedder)
-    tables = Tables(outputs.profiles_table, outputs.products_table, outputs.recommendations_table)
-    provision.fill_tables(endpoints, outputs, replay)
-    embedder.warm(product.description for product in replay.products)
-    store = _store(settings, services, embedder)
-    provision.fill_index(store, embedder, replay)
-    _await_index(store)
-    provision.forget_recommendations(endpoints, tables)
-    provision.renew_stream(endpoints, outputs, shards=settings.shards)
+    endpoints, replay = services.endpoints, _replay(settings)
+    with contextlib.ExitStack() as open_until_done:
+        embedder = open_until_done.enter_context(provision.make_embedder(settings, endpoints))
+        outputs = provision.deploy(settings, endpoints, embedder)
+        tables = Tables(outputs.profiles_table, outputs.products_table, outputs.recommendations_table)
+        provision.fill_tables(endpoints, outputs, replay)
+        embedder.warm(product.description for product in replay.products)
+        store = _store(settings, services, embedder, open_until_done)
+        provision.fill_index(store, embedder, replay)
+        if settings.placement == "inline":
+            store.wait_indexed()  # else the graph is built while the first events are measured
+        provision.forget_recommendations(endpoints, tables)
+        provision.renew_stream(endpoints, outputs, shards=settings.shards)
+        invoker = _invoker(settings, services, outputs, tables, embedder, store)
+        cold_starts = _warm_up(settings, invoker)
+        timeline = Timeline(replay.events, codec(settings.codec))
+        _replay_events(settings, services, outputs, replay, invoker, timeline, spoiled)
+        return Run(
+            settings=settings,
+            cloud=endpoints.cloud,
+            events=timeline.frame(),
+            cold_starts_ms=cold_starts,
+            recommendations=_read_model(endpoints, tables, replay.events),
+            dead=[(record["Data"].decode(errors="replace"), reason) for record, reason in timeline.dead],
+            replay=replay,
+            api_url=outputs.api_url,
+            provenance=provenance(),
+        )
 
-    timeline = Timeline(replay.events, codec(settings.codec))
-    invoker = _invoker(settings, services, outputs, tables, embedder, store)
-    source = _source(settings, services, outputs, invoker, timeline)
-    kinesis, stop = client("kinesis", endpoints), threading.Event()
+
+def _replay_events(
+    settings: Settings,
+    services: Services,
+    outputs: StackOutputs,
+    replay: Retail,
+    invoker: Invoker,
+    timeline: Timeline,
+    spoiled: Sequence[bytes],
+) -> None:
+    """Send everything on schedule while the event source reads; returns when each event is settled."""
+    kinesis, stop = client("kinesis", services.endpoints), threading.Event()
     producer = Producer(kinesis, outputs.stream_name, codec(settings.codec), observer=timeline, linger_ms=settings.linger_ms)
-    cold_starts = _warm_up(settings, invoker)
-    gc.collect()
-    gc.freeze()  # the notebook's libraries and data are no part of the pipeline: a collection over them would stop it for 0.1 s
-    with source, ThreadPoolExecutor(1) as pool:
+    plan = schedule(len(replay.events), rate=settings.rate, arrivals=settings.arrivals, seed=settings.seed)
+    with _uncollected(), _source(settings, services, outputs, invoker, timeline) as source, ThreadPoolExecutor(1) as pool:
         for data in spoiled:
             kinesis.put_record(StreamName=outputs.stream_name, Data=data, PartitionKey="spoiled")
-        plan = schedule(len(replay.events), rate=settings.rate, arrivals=settings.arrivals, seed=settings.seed)
         timeline.due_ns[:] = plan + now_ns() + _HEAD_START_NS
         sending = pool.submit(producer.send, replay.events, timeline.due_ns, stop=stop)
         try:
             _await(timeline, source, services, sending, f"{settings.placement} {settings.variant}")
         finally:
             stop.set()
-            gc.unfreeze()
-    return Run(
-        settings=settings,
-        cloud=endpoints.cloud,
-        events=timeline.frame(),
-        cold_starts_ms=cold_starts,
-        recommendations=_read_model(endpoints, tables, replay.events),
-        dead=[(record["Data"].decode(errors="replace"), reason) for record, reason in timeline.dead],
-        replay=replay,
-        api_url=outputs.api_url,
-        provenance=provenance(),
-    )
+
+
+@contextlib.contextmanager
+def _uncollected() -> Iterator[None]:
+    """Keep the garbage collector off what is here before: a notebook's libraries and data would stop the pipeline for 0.1 s."""
+    gc.collect()
+    gc.freeze()
+    try:
+        yield
+    finally:
+        gc.unfreeze()
 
 
 def _warm_up(settings: Settings, invoker: Invoker) -> list[float]:
@@ -196,13 +217,14 @@ def _replay(settings: Settings) -> Retail:
     return _load(settings.start, settings.warmup + settings.events, settings.catalogue)
 
 
-def _store(settings: Settings, services: Services, embedder: Embedder) -> VectorStore:
+def _store(settings: Settings, services: Services, embedder: Embedder, open_until_done: contextlib.ExitStack) -> VectorStore:
     """Inline, the index is in this process and outlives the run; else it is the vector server's."""
     name = provision.index_name(settings, embedder)
     if settings.placement == "inline":
         return _local_store(name, embedder.dimension, settings.index)
     endpoints = services.endpoints
-    return backend("pinecone")(url=endpoints.vectors_url, key=endpoints.vectors_key, name=name, dimension=embedder.dimension)
+    store = backend("pinecone")(url=endpoints.vectors_url, key=endpoints.vectors_key, name=name, dimension=embedder.dimension)
+    return open_until_done.enter_context(contextlib.closing(store))
 
 
 @functools.lru_cache(maxsize=2)

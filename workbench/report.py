@@ -10,7 +10,7 @@ import nbformat
 
 from workbench import places, progress
 from workbench.errors import ReportError
-from workbench.finding import MIME, Finding
+from workbench.finding import Finding
 
 FAILED = "papermill-error-cell"  # the anchor that papermill puts above the cell that failed
 
@@ -136,11 +136,11 @@ def _export(notebook, name: str, finding: Finding | None, failure: str | None) -
 
 
 def _drop_progress(notebook) -> None:
-    """Progress bars say nothing once they are done; the finding stands at the top, and needs not stand below again."""
+    """Progress bars say nothing once they are done."""
     notebook.metadata.pop("widgets", None)
     for cell in notebook.cells:
         if cell.cell_type == "code":
-            cell.outputs = [output for output in cell.outputs if not _is_progress(output) and MIME not in output.get("data", {})]
+            cell.outputs = [output for output in cell.outputs if not _is_progress(output)]
 
 
 def _is_progress(output) -> bool:

@@ -1,0 +1,1 @@
+"""One module a question: what the notebooks and benchmarks run."""

@@ -1,0 +1,14 @@
+"""How far a mean can be trusted."""
+
+import numpy as np
+
+_RESAMPLES = 2000
+
+
+def bootstrap_mean(samples: np.ndarray, *, level: float = 0.95, seed: int = 0) -> tuple[float, float]:
+    """The percentile-bootstrap interval of the mean of independent ``samples`` (float[n]); (nan, nan) for none."""
+    if len(samples) == 0:
+        return float("nan"), float("nan")
+    draws = np.random.default_rng(seed).integers(0, len(samples), (_RESAMPLES, len(samples)))
+    low, high = np.quantile(samples[draws].mean(axis=1), [(1 - level) / 2, (1 + level) / 2])
+    return float(low), float(high)
