@@ -1,5 +1,6 @@
 """The command ``workbench``. Heavy imports happen inside the commands, so that help comes at once."""
 
+import signal
 import sys
 import traceback
 from pathlib import Path
@@ -19,6 +20,7 @@ class _Group(click.Group):
         return list(self.commands)
 
     def invoke(self, ctx: click.Context):
+        signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # an exception, so that all is undone in order
         try:
             return super().invoke(ctx)
         except WorkbenchError as error:

@@ -1,9 +1,12 @@
 """Notebooks to reports: executed by papermill with checked parameters, exported to one HTML file that needs no network."""
 
 import ast
+import contextlib
 import html
 import os
-from collections.abc import Mapping
+import shutil
+import tempfile
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import nbformat
@@ -12,6 +15,8 @@ from workbench import places, progress
 from workbench.errors import ReportError
 from workbench.finding import Finding
 
+_RUNTIME = "JUPYTER_RUNTIME_DIR"  # a short one: the path of a socket may have about 100 characters
+_SOCKETS = "wb-"
 FAILED = "papermill-error-cell"  # the anchor that papermill puts above the cell that failed
 
 # JupyterLab's own look, without its scripts (they come from the network and a report needs none), the answer first.
@@ -100,21 +105,54 @@ def _execute(path: Path, values: dict[str, object]) -> tuple[Path, str | None]:
     """The executed notebook, and one line about the cell that failed, if one did."""
     import papermill
     from nbclient.exceptions import DeadKernelError
+    from traitlets.config import Config
 
     executed = places.STATE / "executed" / path.name
     executed.parent.mkdir(parents=True, exist_ok=True)
-    os.environ[progress.TERMINAL] = "1"  # inherited by the kernel
-    try:
-        papermill.execute_notebook(
-            str(path), str(executed), values, cwd=str(places.ROOT), progress_bar=False, log_output=False, kernel_name="python3"
-        )
-    except papermill.PapermillExecutionError as error:
-        return executed, f"{error.ename}: {error.evalue}".splitlines()[0]
-    except DeadKernelError:
-        return executed, "the kernel died"
-    finally:
-        del os.environ[progress.TERMINAL]
+    with (
+        tempfile.TemporaryDirectory(prefix="wb-") as sockets,
+        _environment(progress.TERMINAL, "1"),
+        _environment(_RUNTIME, sockets),
+    ):
+        try:
+            papermill.execute_notebook(
+                str(path),
+                str(executed),
+                values,
+                cwd=str(places.ROOT),
+                kernel_name="python3",
+                progress_bar=False,  # the runs inside have their own, which the kernel writes to this terminal
+                config=Config({"AsyncKernelManager": {"transport": "ipc"}}),  # no port, and nobody else can listen
+            )
+        except papermill.PapermillExecutionError as error:
+            return executed, f"{error.ename}: {error.evalue}".splitlines()[0]
+        except DeadKernelError:
+            return executed, "the kernel died"
     return executed, None
+
+
+def _sweep() -> None:
+    """Remove the socket folders of reports that were killed."""
+    import psutil
+
+    for folder in Path(tempfile.gettempdir()).glob(f"{_SOCKETS}*"):
+        owner = folder.name.removeprefix(_SOCKETS).partition("-")[0]
+        if owner.isdigit() and not psutil.pid_exists(int(owner)):
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def _environment(name: str, value: str) -> Iterator[None]:
+    """An environment variable for the kernel, which inherits ours."""
+    before = os.environ.get(name)
+    os.environ[name] = value
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ[name]
+        else:
+            os.environ[name] = before
 
 
 def _export(notebook, name: str, finding: Finding | None, failure: str | None) -> str:
