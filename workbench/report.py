@@ -121,6 +121,7 @@ def _execute(path: Path, values: dict[str, object]) -> tuple[Path, str | None]:
                 values,
                 cwd=str(places.ROOT),
                 kernel_name="python3",
+                extra_arguments=["--IPKernelApp.log_level=50"],  # a kernel that is interrupted need not say how it ended
                 progress_bar=False,  # the runs inside have their own, which the kernel writes to this terminal
                 config=Config({"AsyncKernelManager": {"transport": "ipc"}}),  # no port, and nobody else can listen
             )

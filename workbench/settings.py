@@ -131,7 +131,7 @@ class Settings:
 
     # the function
     placement: Literal["inline", "lambda"] = "inline"
-    variant: Literal["catalogue", "article"] = "catalogue"
+    variant: Literal["catalogue", "article", "none"] = "catalogue"  # see function/variants.py
     embedder: Literal["minilm", "text-embedding-3-small"] = "minilm"
     cache_ttl_s: Annotated[float, msgspec.Meta(ge=0.0)] = 300.0
     half_life: Annotated[float, msgspec.Meta(gt=0.0)] = 10.0  # touches after which a touch counts half in a user's vector

@@ -21,6 +21,7 @@ import time
 from pathlib import Path
 
 from workbench import places
+from workbench.cloud import localstack
 from workbench.errors import ServiceError, WorkbenchError
 from workbench.process import LOOPBACK, Child
 
@@ -49,6 +50,7 @@ class Supervisor:
         Raises:
             ServiceError: one of them did not start.
         """
+        aws_url = localstack.find() if self.cloud == "localstack" else None
         keys, logs = {"WORKBENCH_API_KEY": self.key}, places.STATE / "logs"
         cloud = self._own(_cloud(self.cloud, logs / "cloud.log"))
         vectors = self._own(Child("the vector server", "workbench.vectors.server", log=logs / "vectors.log", env=keys))
@@ -58,7 +60,7 @@ class Supervisor:
         )
         self.endpoints = {
             "cloud": self.cloud,
-            "aws_url": cloud.wait_ready(_START_S) if cloud else _localstack_url(),
+            "aws_url": cloud.wait_ready(_START_S) if cloud else aws_url,
             "vectors_url": vectors.wait_ready(_START_S),
             "vectors_key": self.key,
             "embeddings_url": f"{embeddings.wait_ready(_START_S)}/v1",
@@ -146,12 +148,6 @@ def _cloud(cloud: str, log: Path) -> Child | None:
     from workbench.cloud import embedded
 
     return embedded.start(log=log)
-
-
-def _localstack_url() -> str:
-    from localstack_client.config import get_service_endpoint
-
-    return get_service_endpoint("kinesis")
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -1,7 +1,7 @@
 """Stages 4 and 5, upsert and query: how a batch's visits become vectors, and what is asked of the index.
 
-A variant is one design of the index. ``Catalogue`` is ours; ``PerUserNamespace`` is the published article's, kept to be
-compared with.
+A variant is one design of the index. ``Catalogue`` is ours; ``PerUserNamespace`` is the published article's and ``NoIndex``
+is none at all, kept to be compared with.
 """
 
 from typing import Protocol
@@ -108,6 +108,16 @@ class PerUserNamespace:
         ]
 
 
+class NoIndex:
+    """No vector index at all: nothing is written, asked or recommended. What remains is the cost of everything else."""
+
+    def upsert(self, store: VectorStore, visits: list[Visit]) -> None:
+        pass
+
+    def query(self, store: VectorStore, visits: list[Visit]) -> list[list[dict]]:
+        return [[] for _ in visits]
+
+
 def _directed(visits: list[Visit]) -> list[Visit]:
     """The visits whose taste has a direction: opposite touches may cancel out, and nothing is near to nothing."""
     return [visit for visit in visits if np.linalg.norm(visit.activity.vector) > _LEAST_NORM]
@@ -127,4 +137,6 @@ def variant(name: str, **weights) -> Variant:
         return Catalogue(**weights)
     if name == "article":
         return PerUserNamespace()
-    raise SettingError("variant", name, "one of catalogue, article")
+    if name == "none":
+        return NoIndex()
+    raise SettingError("variant", name, "one of catalogue, article, none")
