@@ -3,6 +3,8 @@
 PYTHON ?= python3
 CLOUD ?= embedded
 PIP_ARGS ?=
+LAB_ARGS ?=
+PYTEST_ARGS ?=
 NAME ?=
 
 BIN := .venv/bin
@@ -13,13 +15,13 @@ READY := .venv/ready
 
 help:  ## what can be made
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | awk -F'\t' '{printf "  make %-9s %s\n", $$1, $$2}'
-	@echo "  Variables: CLOUD=embedded|localstack|aws (run, lab, up)  NAME=\"…\" (bench)  PYTHON=python3.12  PIP_ARGS=\"…\" (first set-up)"
+	@echo "  Variables: CLOUD=embedded|localstack|aws (run, lab, up)  NAME=\"…\" (bench)  PYTHON=python3.12  PIP_ARGS=\"…\" (first set-up)  LAB_ARGS=\"…\" (lab)"
 
 run: $(READY)  ## the main job: real events through the whole pipeline, then a report
 	@exec $(BIN)/workbench report 00-quickstart -p cloud $(CLOUD)
 
 lab: $(READY)  ## JupyterLab with the cloud up
-	@exec $(BIN)/workbench lab --cloud $(CLOUD)
+	@exec $(BIN)/workbench lab --cloud $(CLOUD) $(LAB_ARGS)
 
 test: $(READY)  ## unit, contract, integration, notebook and browser tests
 	@exec $(BIN)/python -m pytest $(PYTEST_ARGS)
@@ -68,6 +70,6 @@ $(READY): requirements.lock pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed, this is " + sys.version.split()[0] + ": make run PYTHON=python3.12")'
 	@echo "Setting up .venv (about 2.3 GB, some minutes, once) …"
 	$(PYTHON) -m venv .venv
-	$(BIN)/pip install --disable-pip-version-check --progress-bar on -q $(PIP_ARGS) -r requirements.lock
+	$(BIN)/pip install --disable-pip-version-check $(PIP_ARGS) -r requirements.lock
 	$(BIN)/pip install --disable-pip-version-check -q --no-deps --no-build-isolation -e .
 	@touch $@

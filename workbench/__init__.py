@@ -13,7 +13,7 @@ import importlib
 
 _HOMES = {
     "Finding": "workbench.finding:Finding",
-    "Run": "workbench.pipeline:Run",
+    "Run": "workbench.results:Run",
     "Settings": "workbench.settings:Settings",
     "WorkbenchError": "workbench.errors:WorkbenchError",
     "plots": "workbench.plots",

@@ -30,7 +30,7 @@ class _Group(click.Group):
         except (click.ClickException, click.exceptions.Exit):
             raise
         except Exception as error:
-            log = places.STATE / "logs" / "error.log"
+            log = places.state() / "logs" / "error.log"
             log.parent.mkdir(parents=True, exist_ok=True)
             log.write_text(traceback.format_exc())
             first = (str(error).strip().splitlines() or ["no message"])[0]
@@ -129,23 +129,28 @@ def _show(state: dict) -> None:
     for server in state["servers"]:
         click.echo(f"  {server['name']:22} {server['url']}  pid {server['pid']}{'' if server['running'] else '  ENDED'}")
     kept = "until `workbench down`" if state["held"] else f"for {state['leases']} user(s)"
-    click.echo(f"kept {kept}; logs in {places.STATE / 'logs'}")
+    click.echo(f"kept {kept}; logs in {places.state() / 'logs'}")
     for line in state["ended"]:
         click.echo(line, err=True)
 
 
-@main.command()
+@main.command(context_settings={"ignore_unknown_options": True})
 @click.option("--cloud", type=CLOUDS, default="embedded", show_default=True, help="Where Kinesis, DynamoDB and Lambda run.")
-def lab(cloud: str) -> None:
-    """Open JupyterLab on the notebooks, with the local servers up until it ends."""
+@click.argument("options", nargs=-1, type=click.UNPROCESSED)
+def lab(cloud: str, options: tuple[str, ...]) -> None:
+    """Open JupyterLab on the notebooks, with the local servers up until it ends.
+
+    OPTIONS are JupyterLab's own, as in: workbench lab --no-browser --port 8899
+    """
     import subprocess
 
     from workbench.servers import services
 
     with services(cloud) as running:
         click.echo(f"cloud {running.endpoints.cloud} at {running.endpoints.aws_url}", err=True)
-        arguments = [sys.executable, "-m", "jupyterlab", "--ServerApp.ip=127.0.0.1", f"--notebook-dir={places.ROOT}"]
-        sys.exit(subprocess.run([*arguments, "--LabApp.default_url=/lab/tree/notebooks/00-quickstart.ipynb"]).returncode)
+        command = [sys.executable, "-m", "jupyterlab", "--ServerApp.ip=127.0.0.1", f"--notebook-dir={places.ROOT}"]
+        command += ["--LabApp.default_url=/lab/tree/notebooks/00-quickstart.ipynb", *options]
+        sys.exit(subprocess.run(command).returncode)
 
 
 @main.command()

@@ -3,6 +3,7 @@
 import msgspec
 
 SCHEMA_VERSION = 1
+MAX_ID = 500  # characters
 
 
 class Event(msgspec.Struct, frozen=True, kw_only=True):
@@ -19,6 +20,14 @@ class Event(msgspec.Struct, frozen=True, kw_only=True):
     timestamp_ms: int
     trace_id: str
     schema_version: int = SCHEMA_VERSION
+
+
+def is_id(text: str) -> bool:
+    """Whether text can be the id of an event, user or product, which is a key of DynamoDB and of the vector store.
+
+    DynamoDB takes 1 to 2,048 bytes (a partition key); Pinecone 512 ASCII characters, a namespace's prefix included.
+    """
+    return 1 <= len(text) <= MAX_ID and text.isascii() and "\0" not in text and text == text.strip()
 
 
 class Record(msgspec.Struct, frozen=True):

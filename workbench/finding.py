@@ -2,10 +2,13 @@
 
 import html
 from collections.abc import Sequence
-from typing import Literal
+from typing import Literal, get_args
 
 import msgspec
 
+from workbench.errors import SettingError
+
+Tag = Literal["measured", "simulated", "modelled", "quoted"]
 MIME = "application/vnd.workbench.finding+json"
 
 
@@ -14,7 +17,11 @@ class Figure(msgspec.Struct, frozen=True, kw_only=True):
 
     label: str
     value: str
-    tag: Literal["measured", "simulated", "modelled", "quoted"] = "measured"
+    tag: Tag = "measured"
+
+    def __post_init__(self) -> None:
+        if self.tag not in get_args(Tag):
+            raise SettingError("tag", self.tag, f"one of {', '.join(get_args(Tag))}")
 
 
 class Finding(msgspec.Struct, frozen=True, kw_only=True):

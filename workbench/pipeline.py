@@ -1,15 +1,12 @@
 """One run: the pipeline wired for one ``Settings`` and one set of services, its events replayed, its times collected."""
 
 import contextlib
-import dataclasses
 import functools
 import gc
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-
-import pandas as pd
 
 from workbench import provision
 from workbench.clock import now_ns
@@ -23,8 +20,9 @@ from workbench.function.entities import recommendation_from_item
 from workbench.function.processor import Processor
 from workbench.function.tables import Tables, batch_get
 from workbench.measure.provenance import provenance
-from workbench.measure.timeline import WAY, Timeline
+from workbench.measure.timeline import Timeline
 from workbench.progress import progress
+from workbench.results import Run
 from workbench.scenarios import retail
 from workbench.scenarios.retail import Retail
 from workbench.servers import Services
@@ -42,61 +40,6 @@ _STALLED_S = 60.0  # without any event being settled
 _HEAD_START_NS = 200_000_000  # between now and the first event that is due: threads are up by then
 
 
-@dataclasses.dataclass(frozen=True)
-class Run:
-    """What one run showed. ``events`` has a row for each event (see ``Timeline.frame``), the declared warm-up included."""
-
-    settings: Settings
-    cloud: str
-    events: pd.DataFrame
-    cold_starts_ms: list[float]  # of the calls that first woke the function, which no other figure contains
-    recommendations: dict[str, Recommendation]  # the read model at the end
-    dead: list[tuple[str, str]]  # (data, reason) of every record that was given up
-    replay: Retail
-    api_url: str
-    provenance: dict[str, str]
-
-    @property
-    def measured(self) -> pd.DataFrame:
-        """The answered events after the warm-up."""
-        later = self.events.iloc[self.settings.warmup :]
-        return later[later.outcome == "answered"]
-
-    @property
-    def hits(self) -> pd.Series:
-        """By user with a next basket: 1.0 if any of their recommendations is in it, else 0.0 (hit rate@5 is the mean)."""
-        return self.hits_of({user: [entry["product_id"] for entry in made.items] for user, made in self.recommendations.items()})
-
-    @property
-    def hits_of_popular(self) -> pd.Series:
-        """The same for the five most bought products, recommended to everybody."""
-        return self.hits_of(dict.fromkeys(self.replay.next_basket, self.replay.popular))
-
-    def hits_of(self, recommended: Mapping[str, Sequence[str]]) -> pd.Series:
-        """The same for other recommendations: product ids by user. A user without any has no hit."""
-        baskets = self.replay.next_basket
-        return pd.Series({user: float(not basket.isdisjoint(recommended.get(user, ()))) for user, basket in baskets.items()})
-
-    def to_text(self) -> str:
-        """A short table for the terminal."""
-        counts = ", ".join(f"{number} {outcome}" for outcome, number in self.events.outcome.value_counts().items())
-        shown = self.measured[["latency_ms", *(f"{part}_ms" for part in WAY)]].quantile([0.5, 0.95, 0.99])
-        shown.index = ["p50", "p95", "p99"]
-        rows = [
-            f"{self.settings.placement} on {self.cloud}, settings {self.settings.hash}: {counts}; {self.lost} lost",
-            f"after {self.settings.warmup} events of warm-up, in ms:",
-            shown.round(1).to_string(),
-        ]
-        if self.cold_starts_ms:
-            rows.append(f"cold starts, apart: {', '.join(f'{ms:.0f}' for ms in self.cold_starts_ms)} ms")
-        return "\n".join(rows)
-
-    @property
-    def lost(self) -> int:
-        """Events that were neither answered nor dead-lettered nor refused by the producer. Anything but 0 is a fault."""
-        return int((self.events.outcome == "lost").sum())
-
-
 def run(settings: Settings, services: Services, *, spoiled: Sequence[bytes] = ()) -> Run:
     """Provision what is missing, replay the events, wait until each is answered or given up.
 
@@ -106,30 +49,39 @@ def run(settings: Settings, services: Services, *, spoiled: Sequence[bytes] = ()
         ServiceError: a server ended during the run, or nothing moved for a minute. The stream keeps what was not processed.
         WorkbenchError: something could not be provisioned.
     """
-    endpoints, replay = services.endpoints, _replay(settings)
+    endpoints = services.endpoints
     with contextlib.ExitStack() as open_until_done:
-        embedder = open_until_done.enter_context(provision.make_embedder(settings, endpoints))
-        outputs = provision.deploy(settings, endpoints, embedder)
-        tables = Tables(outputs.profiles_table, outputs.products_table, outputs.recommendations_table)
-        provision.fill_tables(endpoints, outputs, replay)
-        embedder.warm(product.description for product in replay.products)
-        store = _store(settings, services, embedder, open_until_done)
-        provision.fill_index(store, embedder, replay)
-        if settings.placement == "inline":
-            store.wait_indexed()  # else the graph is built while the first events are measured
-        provision.forget_recommendations(endpoints, tables)
-        provision.renew_stream(endpoints, outputs, shards=settings.shards)
-        invoker = _invoker(settings, services, outputs, tables, embedder, store)
-        cold_starts = _warm_up(settings, invoker)
+        with _steps("events", "stack", "tables", "embeddings", "index", "function") as step:
+            replay = _replay(settings)
+            step()
+            embedder = open_until_done.enter_context(provision.make_embedder(settings, endpoints))
+            outputs = provision.deploy(settings, endpoints, embedder)
+            tables = Tables(outputs.profiles_table, outputs.products_table, outputs.recommendations_table)
+            step()
+            provision.fill_tables(endpoints, outputs, replay)
+            provision.forget_recommendations(endpoints, tables)
+            provision.renew_stream(endpoints, outputs, shards=settings.shards)
+            step()
+            embedder.warm(product.description for product in replay.products)
+            step()
+            store = _store(settings, services, embedder, open_until_done)
+            provision.fill_index(store, embedder, replay)
+            if settings.placement == "inline":
+                store.wait_indexed()  # else the graph is built while the first events are measured
+            step()
+            invoker = _invoker(settings, services, outputs, tables, embedder, store)
+            cold_starts = _warm_up(settings, invoker)
+            step()
         timeline = Timeline(replay.events, codec(settings.codec))
-        _replay_events(settings, services, outputs, replay, invoker, timeline, spoiled)
+        dead_letters = _dead_letters(endpoints, outputs)
+        _replay_events(settings, services, outputs, replay, invoker, dead_letters, timeline, spoiled)
         return Run(
             settings=settings,
             cloud=endpoints.cloud,
             events=timeline.frame(),
             cold_starts_ms=cold_starts,
             recommendations=_read_model(endpoints, tables, replay.events),
-            dead=[(record["Data"].decode(errors="replace"), reason) for record, reason in timeline.dead],
+            dead_letters=dead_letters.take({record["SequenceNumber"] for record, _ in timeline.dead}),
             replay=replay,
             api_url=outputs.api_url,
             provenance=provenance(),
@@ -142,6 +94,7 @@ def _replay_events(
     outputs: StackOutputs,
     replay: Retail,
     invoker: Invoker,
+    dead_letters: DeadLetters,
     timeline: Timeline,
     spoiled: Sequence[bytes],
 ) -> None:
@@ -149,7 +102,11 @@ def _replay_events(
     kinesis, stop = client("kinesis", services.endpoints), threading.Event()
     producer = Producer(kinesis, outputs.stream_name, codec(settings.codec), observer=timeline, linger_ms=settings.linger_ms)
     plan = schedule(len(replay.events), rate=settings.rate, arrivals=settings.arrivals, seed=settings.seed)
-    with _uncollected(), _source(settings, services, outputs, invoker, timeline) as source, ThreadPoolExecutor(1) as pool:
+    with (
+        _uncollected(),
+        _source(settings, services, outputs, invoker, dead_letters, timeline) as source,
+        ThreadPoolExecutor(1) as pool,
+    ):
         for data in spoiled:
             kinesis.put_record(StreamName=outputs.stream_name, Data=data, PartitionKey="spoiled")
         timeline.due_ns[:] = plan + now_ns() + _HEAD_START_NS
@@ -158,6 +115,19 @@ def _replay_events(
             _await(timeline, source, services, sending, f"{settings.placement} {settings.variant}")
         finally:
             stop.set()
+
+
+@contextlib.contextmanager
+def _steps(*names: str) -> Iterator[Callable[[], None]]:
+    """A bar that names the step under way; call what it gives at the end of each."""
+    done: list[object] = []
+    with progress(len(names), f"preparing {names[0]}", "step") as bar:
+
+        def step() -> None:
+            done.append(bar.update())
+            bar.set_description(f"preparing {names[min(len(done), len(names) - 1)]}")
+
+        yield step
 
 
 @contextlib.contextmanager
@@ -241,14 +211,24 @@ def _invoker(
     return Inline(Processor(settings, dynamodb=dynamodb, tables=tables, embedder=embedder, store=store).process)
 
 
-def _source(settings: Settings, services: Services, outputs: StackOutputs, invoker: Invoker, timeline: Timeline) -> EventSource:
-    endpoints = services.endpoints
-    dead_letters = DeadLetters(
+def _dead_letters(endpoints: Endpoints, outputs: StackOutputs) -> DeadLetters:
+    return DeadLetters(
         client("sqs", endpoints),
         outputs.dead_letter_queue_url,
         function=outputs.process_function,
         stream_arn=outputs.stream_arn,
     )
+
+
+def _source(
+    settings: Settings,
+    services: Services,
+    outputs: StackOutputs,
+    invoker: Invoker,
+    dead_letters: DeadLetters,
+    timeline: Timeline,
+) -> EventSource:
+    endpoints = services.endpoints
     return EventSource(
         client("kinesis", endpoints),
         outputs.stream_name,

@@ -11,14 +11,15 @@ import pandas as pd
 from matplotlib.axes import Axes
 
 from workbench.measure.timeline import WAY
-from workbench.pipeline import Run
+from workbench.results import Run
+from workbench.summaries import percentile_ms
 
 COLOURS = ("#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#d55e00", "#f0e442", "#999999")
 _PERCENTILES = (50.0, 90.0, 95.0, 99.0)
 
 # What each part of the way is, for a reader who has not read the code.
 PARTS = {
-    "send": "wait to be sent",
+    "send": "wait to be sent (linger)",
     "stream": "Kinesis: put → read",
     "queue": "wait for the worker",
     "call": "call the function",
@@ -43,7 +44,7 @@ def stages(runs: Mapping[str, Run], ax: Axes | None = None) -> Axes:
         starts = np.concatenate([[0.0], np.cumsum(means)[:-1]])
         heaviest[name] = (PARTS[WAY[int(np.argmax(means))]], means.max() / means.sum())
         for part, start, mean in zip(WAY, starts, means, strict=True):
-            ax.barh(row, mean, left=start, color=COLOURS[number], height=0.75)
+            ax.barh(row, mean, left=start, color=COLOURS[number % len(COLOURS)], height=0.75)
             ax.annotate(f" {mean:.1f}", (start + mean, row), va="center", fontsize=8)
             ticks.append(row)
             labels.append(f"{PARTS[part]}")
@@ -55,7 +56,7 @@ def stages(runs: Mapping[str, Run], ax: Axes | None = None) -> Axes:
             textcoords="offset points",
             va="center",
             weight="bold",
-            color=COLOURS[number],
+            color=COLOURS[number % len(COLOURS)],
         )
         row += 1
     ax.set_yticks(ticks, labels, fontsize=8)
@@ -75,10 +76,10 @@ def percentiles(runs: Mapping[str, Run], goal_ms: float, ax: Axes | None = None)
     for number, (name, run) in enumerate(runs.items()):
         latency = np.sort(run.measured.latency_ms.to_numpy())
         beyond = 1.0 - (np.arange(len(latency)) + 0.5) / len(latency)  # share of events that are slower
-        shown = beyond >= 10 / len(latency)  # ten samples at least behind the last point
-        ax.plot(1.0 / beyond[shown], latency[shown], color=COLOURS[number], label=name)
-        p99 = np.percentile(latency, 99)
-        verdicts.append(f"{name} {p99:.0f} ms")
+        shown = beyond * len(latency) >= 10  # ten samples at least behind the last point
+        ax.plot(1.0 / beyond[shown], latency[shown], color=COLOURS[number % len(COLOURS)], label=name)
+        p99 = percentile_ms(run, 99)
+        verdicts.append(f"{name} {p99:.0f} ms" if p99 == p99 else f"{name} has too few events to say")
     ax.axhline(goal_ms, color="#000000", linestyle="--", linewidth=1)
     ax.annotate(f"goal {goal_ms:.0f} ms", (1.0, goal_ms), xytext=(4, 4), textcoords="offset points", fontsize=8)
     ax.set_xscale("log")
@@ -105,9 +106,16 @@ def hit_rates(table: pd.DataFrame, ax: Axes | None = None) -> Axes:
     for row, value in enumerate(ranked.hit_rate):
         ax.annotate(f"{value:.1%}", (0, row), xytext=(4, 0), textcoords="offset points", va="center", fontsize=9, color="white")
     ax.set_xlabel(f"% of {int(ranked.users.iloc[0])} users whose next basket has one of the five (95% interval)")
-    second = ranked.hit_rate.iloc[-2]
-    ax.set_title(f"“{best}” hits {ranked.hit_rate.iloc[-1] / second:.1f} times as often as “{ranked.index[-2]}”", fontsize=10)
+    ax.set_title(f"“{best}” hits {_compared(ranked)}", fontsize=10)
     return ax
+
+
+def _compared(ranked: pd.DataFrame) -> str:
+    """The best of a table that is sorted by hit rate, beside the second."""
+    rates = ranked.hit_rate.to_numpy()
+    if len(rates) < 2 or rates[-2] == 0:
+        return f"{rates[-1]:.1%}" if len(rates) < 2 else f"{rates[-1]:.1%}, “{ranked.index[-2]}” never"
+    return f"{rates[-1] / rates[-2]:.1f} times as often as “{ranked.index[-2]}”"
 
 
 def _axes(height: float) -> Axes:

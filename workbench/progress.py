@@ -1,19 +1,34 @@
 """Progress bars that show in the right place: a widget in JupyterLab, the terminal otherwise, nothing in a log file."""
 
+import functools
 import os
 import sys
+from typing import TextIO
 
-TERMINAL = "WORKBENCH_PROGRESS"  # set by `workbench report`: the kernel's bars belong on the terminal that started it
+# Set by `workbench report` for the kernel: the path of the terminal that its bars belong on, or "" where there is none.
+TERMINAL = "WORKBENCH_TERMINAL"
 
 
 def progress(total: int, desc: str, unit: str, **options):
     """A tqdm bar of ``total`` units that leaves nothing behind when it is done; ``options`` are tqdm's."""
     options = {"total": total, "desc": desc, "unit": unit, "leave": False, "mininterval": 0.5, **options}
-    if os.environ.get(TERMINAL):
+    terminal = os.environ.get(TERMINAL)
+    if terminal is not None:
         from tqdm import tqdm
 
-        return tqdm(file=sys.__stderr__, disable=None, **options)
+        return tqdm(file=_open(terminal), dynamic_ncols=True, **options) if terminal else tqdm(disable=True, **options)
     from tqdm.auto import tqdm
 
     in_notebook = "ipykernel" in sys.modules  # a widget's file is no terminal, and must not be disabled for it
     return tqdm(disable=False if in_notebook else None, **options)
+
+
+def terminal() -> str:
+    """The path of the terminal that standard error goes to; "" if it goes elsewhere."""
+    return os.ttyname(sys.__stderr__.fileno()) if sys.__stderr__.isatty() else ""
+
+
+@functools.cache
+def _open(path: str) -> TextIO:
+    """ipykernel captures its own standard error, so the terminal is opened by name, without making it the controlling one."""
+    return os.fdopen(os.open(path, os.O_WRONLY | os.O_NOCTTY), "w")

@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import msgspec
 
-from workbench import embedding
+from workbench import embedding, places
 from workbench.cloud import stack
 from workbench.cloud.clients import client
 from workbench.cloud.stack import StackOutputs
@@ -24,7 +24,6 @@ from workbench.progress import progress
 from workbench.scenarios.retail import Retail
 from workbench.settings import Endpoints, Settings
 from workbench.stream.checkpoints import Checkpoints
-from workbench.supervisor import EMBEDDINGS
 from workbench.vectors import VectorStore
 
 STACK = "workbench"
@@ -62,7 +61,7 @@ def make_embedder(settings: Settings, endpoints: Endpoints) -> CachedEmbedder:
         inner = embedding.embedder("openai")(url=access.url, key=access.key, model=settings.embedder, dimension=dimension)
     else:
         inner = embedding.embedder(settings.embedder)()
-    return CachedEmbedder(inner, path=EMBEDDINGS)
+    return CachedEmbedder(inner, path=places.embeddings_file())
 
 
 def index_name(settings: Settings, embedder: Embedder) -> str:

@@ -55,8 +55,8 @@ def report(
     Parameters are given as text and read as the notebook's annotations say.
 
     Raises:
-        ReportError: no such notebook or parameter, a value of another type, or a cell that failed (the report is written all
-            the same, and opens at that cell).
+        ReportError: no such notebook or parameter, a file that is no notebook, a value of another type, or a cell that failed
+            (the report is written all the same, and opens at that cell).
     """
     path = places.NOTEBOOKS / f"{name}.ipynb"
     if not path.is_file():
@@ -75,7 +75,10 @@ def report(
 def _checked(path: Path, given: Mapping[str, str]) -> dict[str, object]:
     from papermill import inspect_notebook
 
-    known = inspect_notebook(str(path))
+    try:
+        known = inspect_notebook(str(path))
+    except ValueError as error:
+        raise ReportError(f"{path.name} is no notebook: {str(error).splitlines()[0]}") from error
     if not known and given:
         raise ReportError(f"{path.name} has no cell tagged 'parameters'")
     values = {}
@@ -107,11 +110,12 @@ def _execute(path: Path, values: dict[str, object]) -> tuple[Path, str | None]:
     from nbclient.exceptions import DeadKernelError
     from traitlets.config import Config
 
-    executed = places.STATE / "executed" / path.name
+    executed = places.state() / "executed" / path.name
     executed.parent.mkdir(parents=True, exist_ok=True)
+    _sweep()
     with (
-        tempfile.TemporaryDirectory(prefix="wb-") as sockets,
-        _environment(progress.TERMINAL, "1"),
+        tempfile.TemporaryDirectory(prefix=f"{_SOCKETS}{os.getpid()}-") as sockets,
+        _environment(progress.TERMINAL, progress.terminal()),
         _environment(_RUNTIME, sockets),
     ):
         try:

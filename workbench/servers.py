@@ -9,13 +9,13 @@ import json
 import socket
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 
 from workbench import places
 from workbench.errors import ServiceError
 from workbench.process import LOOPBACK
 from workbench.settings import Endpoints
-from workbench.supervisor import STATE_FILE
 
 _ANSWER_S = 10.0
 
@@ -109,9 +109,9 @@ def _same_cloud(running: dict, cloud: str) -> None:
 
 
 def _start(cloud: str) -> None:
-    logs = places.STATE / "logs"
+    logs = places.state() / "logs"
     logs.mkdir(parents=True, exist_ok=True)
-    STATE_FILE.unlink(missing_ok=True)  # of a supervisor that was killed
+    places.services_file().unlink(missing_ok=True)  # of a supervisor that was killed
     with (logs / "supervisor.log").open("ab") as log:
         process = subprocess.Popen(
             [sys.executable, "-m", "workbench.supervisor", "--cloud", cloud],
@@ -121,6 +121,7 @@ def _start(cloud: str) -> None:
             cwd=places.ROOT,
             start_new_session=True,
         )
+    threading.Thread(target=process.wait, name="supervisor-reaper", daemon=True).start()  # whenever it ends: no zombie stays
     try:
         line = process.stdout.readline()
     except BaseException:  # Ctrl-C while they start
@@ -135,24 +136,27 @@ def _start(cloud: str) -> None:
 
 
 def _ask(op: str) -> tuple[socket.socket, dict]:
-    try:
-        address = json.loads(STATE_FILE.read_text())
-        connection = socket.create_connection((LOOPBACK, address["port"]), timeout=_ANSWER_S)
-        connection.sendall(json.dumps({"token": address["token"], "op": op}).encode() + b"\n")
-        answer = json.loads(connection.makefile().readline())
-    except (OSError, ValueError, KeyError):
-        raise ServiceError("the local servers do not run") from None
-    if "error" in answer:
-        connection.close()
-        raise ServiceError(answer["error"])
+    with contextlib.ExitStack() as if_refused:
+        try:
+            address = json.loads(places.services_file().read_text())
+            connection = socket.create_connection((LOOPBACK, address["port"]), timeout=_ANSWER_S)
+            if_refused.callback(connection.close)
+            connection.sendall(json.dumps({"token": address["token"], "op": op}).encode() + b"\n")
+            with connection.makefile() as answers:
+                answer = json.loads(answers.readline())
+        except (OSError, ValueError, KeyError, TypeError):  # no file, or one of a supervisor that is no more
+            raise ServiceError("the local servers do not run") from None
+        if "error" in answer:
+            raise ServiceError(answer["error"])
+        if_refused.pop_all()
     return connection, answer["state"]
 
 
 @contextlib.contextmanager
 def _only_one_starts() -> Iterator[None]:
     """Two notebooks that open at once must not start two clouds."""
-    places.STATE.mkdir(exist_ok=True)
-    with (places.STATE / "start.lock").open("w") as file:
+    places.state().mkdir(parents=True, exist_ok=True)
+    with (places.state() / "start.lock").open("w") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         yield
 

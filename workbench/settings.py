@@ -8,6 +8,7 @@ import dataclasses
 import functools
 import hashlib
 import json
+import math
 import typing
 from collections.abc import Iterable
 from typing import Annotated, Literal, Self
@@ -30,7 +31,7 @@ def _value(cls):
     def checked_init(self, **values):
         for name in values:
             if name not in names:
-                raise SettingError(name, values[name], f"{cls.__name__} has {', '.join(names)}")
+                raise SettingError(name, _shown(name, values[name]), f"{cls.__name__} has {', '.join(names)}")
         for name, hint in _hints(cls).items():
             if name in values:
                 values[name] = _checked(name, values[name], hint)
@@ -46,10 +47,22 @@ def _hints(cls) -> dict[str, object]:
 
 
 def _checked(name: str, value: object, hint: object) -> object:
+    if isinstance(value, msgspec.Struct):  # made without a check of its fields' ranges
+        value = msgspec.to_builtins(value)
     try:
-        return msgspec.convert(value, hint)
+        checked = msgspec.convert(value, hint)
     except msgspec.ValidationError as error:
-        raise SettingError(name, value, str(error).replace("`", "")) from None
+        raise SettingError(name, _shown(name, value), str(error).replace("`", "")) from None
+    if isinstance(checked, float):
+        if not math.isfinite(checked):
+            raise SettingError(name, value, "a finite number")
+        checked += 0.0  # -0.0 equals 0.0, and equal settings have one hash
+    return checked
+
+
+def _shown(name: str, value: object) -> object:
+    """What an error may say of a value: never a key, not even one under a misspelt name."""
+    return "***" if name.endswith("key") else value
 
 
 def _read(name: str, text: str, hint: object) -> object:
@@ -135,7 +148,7 @@ class Settings:
     embedder: Literal["minilm", "text-embedding-3-small"] = "minilm"
     cache_ttl_s: Annotated[float, msgspec.Meta(ge=0.0)] = 300.0
     half_life: Annotated[float, msgspec.Meta(gt=0.0)] = 10.0  # touches after which a touch counts half in a user's vector
-    candidates: Annotated[int, msgspec.Meta(ge=10, le=10_000)] = 50
+    candidates: Annotated[int, msgspec.Meta(ge=40, le=10_000)] = 50  # 32 remembered touches may be left out, and five remain
     # the ranking's weights were chosen on purchases from 2017-10-02 on, a month before those that the default replays
     popularity_weight: Annotated[float, msgspec.Meta(ge=0.0)] = 0.5
     habit_weight: Annotated[float, msgspec.Meta(ge=0.0)] = 3.0

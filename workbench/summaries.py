@@ -1,5 +1,6 @@
 """Runs to tables: DataFrames with units in their names, ready to be shown."""
 
+import base64
 from collections.abc import Mapping
 
 import numpy as np
@@ -7,7 +8,7 @@ import pandas as pd
 
 from workbench.measure.intervals import bootstrap_mean
 from workbench.measure.timeline import WAY
-from workbench.pipeline import Run
+from workbench.results import Run
 
 _EMULATED = ("stream", "enrich", "act")  # parts of the way that are calls to the cloud, and our share of making them
 
@@ -20,7 +21,7 @@ def latency(runs: Mapping[str, Run]) -> pd.DataFrame:
         rows[name] = {
             "measured": len(run.measured),
             "answered": counts.get("answered", 0),
-            "dead letters": len(run.dead),
+            "dead letters": len(run.dead_letters),
             "lost": run.lost,
             **{f"p{percentile:g}_ms": percentile_ms(run, percentile) for percentile in (50, 95, 99)},
             "events per batch": run.measured.batch.mean(),
@@ -32,7 +33,7 @@ def latency(runs: Mapping[str, Run]) -> pd.DataFrame:
 def percentile_ms(run: Run, percentile: float) -> float:
     """Latency from the due time, ms; NaN where there are too few samples for it (p99 needs 1,000, p95 200)."""
     samples = run.measured.latency_ms
-    if len(samples) * (100 - percentile) < 10 * 100:
+    if round(len(samples) * (100 - percentile), 6) < 10 * 100:  # fewer than ten samples beyond it
         return float("nan")
     return float(np.percentile(samples, percentile))
 
@@ -62,7 +63,7 @@ def recommended(run: Run, users: int) -> pd.DataFrame:
         }
         for user in chosen
     ]
-    return pd.DataFrame(rows).set_index("household")
+    return pd.DataFrame(rows, columns=["household", "bought last", "recommended"]).set_index("household")
 
 
 def hit_rates(hits: Mapping[str, pd.Series], *, against: str) -> pd.DataFrame:
@@ -78,6 +79,19 @@ def hit_rates(hits: Mapping[str, pd.Series], *, against: str) -> pd.DataFrame:
             ahead = (hits[against] - series).to_numpy()
             rows[name] |= dict(zip(("ahead_by", "ahead_low", "ahead_high"), (ahead.mean(), *bootstrap_mean(ahead)), strict=True))
     return pd.DataFrame.from_dict(rows, orient="index").round(3)
+
+
+def dead_letters(run: Run) -> pd.DataFrame:
+    """What the dead-letter queue held after the run: the record's data as text, why it was given up, after how many calls."""
+    rows = [
+        {
+            "record": base64.b64decode(letter["workbench"]["data"] or "").decode(errors="replace"),
+            "reason": letter["workbench"]["reason"],
+            "calls": letter["requestContext"]["approximateInvokeCount"],
+        }
+        for letter in run.dead_letters
+    ]
+    return pd.DataFrame(rows, columns=["record", "reason", "calls"])
 
 
 def _short(description: str) -> str:

@@ -25,8 +25,6 @@ from workbench.cloud import localstack
 from workbench.errors import ServiceError, WorkbenchError
 from workbench.process import LOOPBACK, Child
 
-STATE_FILE = places.STATE / "services.json"
-EMBEDDINGS = places.STATE / "embeddings.sqlite"
 _START_S = 120.0
 _FIRST_LEASE_S = 30.0  # a starter that died before it took its lease
 _LINGER_S = 1.0  # between one lease and the next
@@ -51,10 +49,10 @@ class Supervisor:
             ServiceError: one of them did not start.
         """
         aws_url = localstack.find() if self.cloud == "localstack" else None
-        keys, logs = {"WORKBENCH_API_KEY": self.key}, places.STATE / "logs"
+        keys, logs = {"WORKBENCH_API_KEY": self.key}, places.state() / "logs"
         cloud = self._own(_cloud(self.cloud, logs / "cloud.log"))
         vectors = self._own(Child("the vector server", "workbench.vectors.server", log=logs / "vectors.log", env=keys))
-        arguments = ["--cache", str(EMBEDDINGS)]
+        arguments = ["--cache", str(places.embeddings_file())]
         embeddings = self._own(
             Child("the embedding server", "workbench.embedding.server", arguments, log=logs / "embeddings.log", env=keys)
         )
@@ -106,7 +104,7 @@ class _Handler(socketserver.StreamRequestHandler):
         supervisor: Supervisor = self.server.supervisor
         try:
             asked = json.loads(self.rfile.readline(4096))
-            if not hmac.compare_digest(str(asked["token"]), supervisor.token):
+            if not hmac.compare_digest(str(asked["token"]).encode(), supervisor.token.encode()):
                 raise ServiceError("wrong token")
             self._serve(supervisor, asked["op"])
         except (ValueError, KeyError, TypeError, WorkbenchError) as error:
@@ -124,6 +122,7 @@ class _Handler(socketserver.StreamRequestHandler):
             finally:
                 with supervisor.lock:
                     supervisor.leases -= 1
+                    supervisor.idle_since = time.monotonic()
             return
         if op == "hold":
             supervisor.held = True
@@ -166,7 +165,7 @@ def main(argv: list[str] | None = None) -> int:
             print(json.dumps({"ready": True}), flush=True)
             while supervisor.needed() and not supervisor.stopping.wait(_WATCH_S):
                 pass
-            STATE_FILE.unlink(missing_ok=True)
+            places.services_file().unlink(missing_ok=True)
             server.shutdown()
     except WorkbenchError as error:
         print(json.dumps({"error": str(error)}), flush=True)
@@ -178,11 +177,11 @@ def main(argv: list[str] | None = None) -> int:
 
 def _publish(address: dict) -> None:
     """Write the address so that only this user can read it, and nobody can read half of it."""
-    draft = STATE_FILE.with_suffix(f".{os.getpid()}")
+    draft = places.services_file().with_suffix(f".{os.getpid()}")
     descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
     with os.fdopen(descriptor, "w") as file:
         json.dump(address, file)
-    draft.replace(STATE_FILE)
+    draft.replace(places.services_file())
 
 
 if __name__ == "__main__":

@@ -1,10 +1,9 @@
 """Events to bytes and back: one module a format, each with ``encode(event) -> bytes`` and ``decode(bytes) -> Event``."""
 
-import importlib
 from typing import Protocol
 
-from workbench.errors import SettingError
 from workbench.events import Event
+from workbench.registry import implementation
 
 CODECS = {
     "json": "workbench.codecs.json:Json",
@@ -15,7 +14,11 @@ class Codec(Protocol):
     """Both directions of one format."""
 
     def encode(self, event: Event) -> bytes:
-        """The event's bytes, ready to be a record's data."""
+        """The event's bytes, ready to be a record's data.
+
+        Raises:
+            EventRejected: the event holds text that is not Unicode (a lone surrogate).
+        """
 
     def decode(self, data: bytes) -> Event:
         """The event that these bytes hold.
@@ -31,7 +34,4 @@ def codec(name: str) -> Codec:
     Raises:
         SettingError: there is no such codec.
     """
-    if name not in CODECS:
-        raise SettingError("codec", name, f"one of {', '.join(CODECS)}")
-    module, _, attribute = CODECS[name].partition(":")
-    return getattr(importlib.import_module(module), attribute)()
+    return implementation(CODECS, name, "codec")()

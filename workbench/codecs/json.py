@@ -2,7 +2,7 @@
 
 import msgspec
 
-from workbench.errors import DecodeError
+from workbench.errors import DecodeError, EventRejected
 from workbench.events import Event
 
 
@@ -13,10 +13,15 @@ class Json:
         self._decoder = msgspec.json.Decoder(Event)
 
     def encode(self, event: Event) -> bytes:
-        return msgspec.json.encode(event)
+        try:
+            return msgspec.json.encode(event)
+        except UnicodeEncodeError:
+            raise EventRejected(ascii(event.event_id), "it holds text that is not Unicode (a lone surrogate)") from None
 
     def decode(self, data: bytes) -> Event:
         try:
             return self._decoder.decode(data)
         except (msgspec.DecodeError, UnicodeDecodeError) as error:  # ValidationError is a DecodeError
             raise DecodeError("json", str(error).replace("`", "")) from None
+        except RecursionError:
+            raise DecodeError("json", "it is nested too deeply") from None

@@ -3,13 +3,12 @@
 Nothing heavy is imported here, so that the deployed function can carry this package without torch.
 """
 
-import importlib
 from collections.abc import Sequence
 from typing import Protocol
 
 import numpy as np
 
-from workbench.errors import SettingError
+from workbench.registry import implementation
 
 EMBEDDERS = {
     "minilm": "workbench.embedding.minilm:MiniLM",
@@ -33,7 +32,4 @@ def embedder(name: str) -> type:
     Raises:
         SettingError: there is no such embedder.
     """
-    if name not in EMBEDDERS:
-        raise SettingError("embedder", name, f"one of {', '.join(EMBEDDERS)}")
-    module, _, attribute = EMBEDDERS[name].partition(":")
-    return getattr(importlib.import_module(module), attribute)
+    return implementation(EMBEDDERS, name, "embedder")

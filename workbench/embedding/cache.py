@@ -79,7 +79,7 @@ class CachedEmbedder:
         Raises:
             SettingError: ``batch`` below 1. Else as ``embed``.
         """
-        from tqdm.auto import tqdm
+        from workbench.progress import progress
 
         if batch < 1:
             raise SettingError("batch", batch, "at least 1 text")
@@ -87,7 +87,7 @@ class CachedEmbedder:
         wanted = dict(zip(_keys(texts), texts, strict=True))
         held = self._recall(wanted, {})
         lacking = [key for key in wanted if key not in held]
-        with tqdm(total=len(wanted), initial=len(held), desc="Embedding", unit="text", delay=1.0, leave=False) as bar:
+        with progress(len(wanted), "embedding", "text", initial=len(held)) as bar:
             for start in range(0, len(lacking), batch):
                 part = lacking[start : start + batch]
                 self._complete({key: wanted[key] for key in part}, {})

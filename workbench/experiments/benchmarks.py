@@ -153,7 +153,8 @@ def _ratio(name: str, ours: np.ndarray, baseline_name: str, baseline: np.ndarray
     """The quotient of two means over the same users, its interval bootstrapped over users."""
     draws = np.random.default_rng(0).integers(0, len(ours), (_RESAMPLES, len(ours)))
     low, high = np.quantile(ours[draws].mean(axis=1) / baseline[draws].mean(axis=1), [0.025, 0.975])
-    result = _result(name, "times", [ours.mean() / baseline.mean()], Baseline(baseline_name, 1.0))
+    compared = Baseline(f"{baseline_name} at {baseline.mean():.3f}, ours at {ours.mean():.3f}", 1.0)
+    result = _result(name, "times", [ours.mean() / baseline.mean()], compared)
     return msgspec.structs.replace(result, low=float(low), high=float(high), spread=f"95% over {len(ours)} users")
 
 

@@ -1,13 +1,12 @@
 """Stage 1: records to valid events. What is no event is set aside one by one; the rest goes on."""
 
 import base64
-import binascii
 
 import msgspec
 
 from workbench.codecs import Codec
 from workbench.errors import DecodeError
-from workbench.events import SCHEMA_VERSION, Event
+from workbench.events import MAX_ID, SCHEMA_VERSION, Event, is_id
 
 _LAST_MS = 253_402_300_799_999  # the end of the year 9999
 
@@ -26,19 +25,28 @@ def decode(records: list[dict], codec: Codec) -> tuple[list[Arrival], dict[str, 
     for record in records:
         sequence_number = record["kinesis"]["sequenceNumber"]
         try:
-            data = base64.b64decode(record["kinesis"]["data"], validate=True)
-            arrivals.append(Arrival(sequence_number, _valid(codec.decode(data))))
-        except binascii.Error as error:
-            rejected[sequence_number] = f"the record's data is not base64: {error}"
+            arrivals.append(Arrival(sequence_number, _valid(codec.decode(_data(record)))))
         except DecodeError as error:
             rejected[sequence_number] = str(error)
     return arrivals, rejected
 
 
+def _data(record: dict) -> bytes:
+    try:
+        return base64.b64decode(record["kinesis"]["data"], validate=True)
+    except (ValueError, TypeError) as error:  # binascii.Error, and text that is not ASCII, or none
+        raise DecodeError("base64", str(error)) from None
+
+
 def _valid(event: Event) -> Event:
     for name in ("event_id", "user_id", "product_id"):
-        if not getattr(event, name).strip():
+        value = getattr(event, name)
+        if not value.strip():
             raise DecodeError("valid", f"{name} is empty")
+        if not is_id(value):  # as a key it would fail the calls that all of the batch share
+            raise DecodeError("valid", f"{name} = {ascii(value)[:60]} is not 1 to {MAX_ID} ASCII characters without space around")
+    if len(event.trace_id) > MAX_ID:
+        raise DecodeError("valid", f"trace_id has {len(event.trace_id):,} characters, at most {MAX_ID} are allowed")
     if not 0 <= event.timestamp_ms <= _LAST_MS:
         raise DecodeError("valid", f"timestamp_ms = {event.timestamp_ms} is not between 0 and {_LAST_MS}")
     if event.schema_version > SCHEMA_VERSION:

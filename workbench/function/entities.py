@@ -1,9 +1,13 @@
 """What the function reads from and writes to DynamoDB, and how each looks as an item."""
 
+import hashlib
+
 import msgspec
 import numpy as np
 
 from workbench.events import Recommendation
+
+_DIGEST_BYTES = 8
 
 Item = dict[str, dict]  # DynamoDB's attribute values: {"name": {"S": "text"}}
 
@@ -70,29 +74,40 @@ class Touch(msgspec.Struct, frozen=True, array_like=True):
 class _Stored(msgspec.Struct, array_like=True):
     recent: tuple[Touch, ...]
     vector: bytes
+    older: bytes
 
 
 class Activity(msgspec.Struct, frozen=True):
     """What a user did lately: the newest touches, oldest first, and the decayed mean of all that they touched.
 
     ``vector`` is float32[d] (not of unit length; None before the first touch). It is stored as float16, which halves the
-    item and changes a cosine by less than 0.001.
+    item and changes a cosine by less than 0.001. ``older`` holds 8-byte digests of the event ids before ``recent``: the stream
+    delivers at least once, and a batch that comes again may hold many events of one user.
     """
 
     recent: tuple[Touch, ...] = ()
     vector: np.ndarray | None = None
+    older: bytes = b""
 
     REMEMBERED = 32
+    REMEMBERED_DIGESTS = 224
 
     def knows(self, event_id: str) -> bool:
-        """Whether this event was counted already (the stream delivers at least once)."""
-        return any(touch.event_id == event_id for touch in self.recent)
+        """Whether this event was counted already; certain for a user's last 256 events."""
+        return any(touch.event_id == event_id for touch in self.recent) or _holds(self.older, _digest(event_id))
 
     def after(self, touch: Touch, vector: np.ndarray, *, half_life: float) -> "Activity":
-        """The activity with one touch more; after ``half_life`` further touches it counts half."""
+        """The activity with one touch more; after ``half_life`` further touches it counts half.
+
+        A vector of another dimension came from another model, and is forgotten.
+        """
         kept = 0.5 ** (1.0 / half_life)
-        blended = vector if self.vector is None else kept * self.vector + (1.0 - kept) * vector
-        return Activity((*self.recent, touch)[-self.REMEMBERED :], blended.astype(np.float32))
+        alike = self.vector is not None and self.vector.shape == vector.shape
+        blended = kept * self.vector + (1.0 - kept) * vector if alike else vector
+        recent = (*self.recent, touch)
+        leaving = b"".join(_digest(touch.event_id) for touch in recent[: -self.REMEMBERED])
+        older = (self.older + leaving)[-self.REMEMBERED_DIGESTS * _DIGEST_BYTES :]
+        return Activity(recent[-self.REMEMBERED :], blended.astype(np.float32), older)
 
     def session(self, gap_ms: int) -> frozenset[str]:
         """The products of the newest session: touches that follow each other within ``gap_ms``."""
@@ -106,12 +121,23 @@ class Activity(msgspec.Struct, frozen=True):
         return frozenset(seen)
 
     def to_attribute(self) -> dict:
-        return {"B": msgspec.msgpack.encode(_Stored(self.recent, self.vector.astype(np.float16).tobytes()))}
+        return {"B": msgspec.msgpack.encode(_Stored(self.recent, self.vector.astype(np.float16).tobytes(), self.older))}
 
     @classmethod
     def from_item(cls, item: Item) -> "Activity":
         stored = msgspec.msgpack.decode(item["activity"]["B"], type=_Stored)
-        return cls(stored.recent, np.frombuffer(stored.vector, np.float16).astype(np.float32))
+        return cls(stored.recent, np.frombuffer(stored.vector, np.float16).astype(np.float32), stored.older)
+
+
+def _digest(event_id: str) -> bytes:
+    return hashlib.blake2b(event_id.encode(), digest_size=_DIGEST_BYTES).digest()
+
+
+def _holds(digests: bytes, digest: bytes) -> bool:
+    place = digests.find(digest)
+    while place > 0 and place % _DIGEST_BYTES:  # a match across two neighbours is none
+        place = digests.find(digest, place + 1)
+    return place >= 0
 
 
 def recommendation_item(recommendation: Recommendation, activity: Activity) -> Item:

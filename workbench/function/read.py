@@ -8,6 +8,7 @@ import os
 import sys
 
 from workbench.cloud.clients import client
+from workbench.events import MAX_ID, is_id
 from workbench.function.entities import recommendation_from_item
 from workbench.settings import Endpoints
 
@@ -17,15 +18,17 @@ _DYNAMODB = client("dynamodb", Endpoints(cloud="aws", region=os.environ["AWS_REG
 
 def handler(event: dict, context: object) -> dict:
     """API Gateway's proxy event in, its response out: 200 with the items, 400 without a user, 404 for one not seen yet."""
-    user_id = ((event.get("queryStringParameters") or {}).get("user_id") or "").strip()
+    user_id = (event.get("queryStringParameters") or {}).get("user_id") or ""
     status, body = _answer(user_id)
     print(json.dumps({"status": status}), file=sys.stderr, flush=True)
     return {"statusCode": status, "headers": {"Content-Type": "application/json"}, "body": json.dumps(body)}
 
 
 def _answer(user_id: str) -> tuple[int, dict]:
-    if not user_id:
+    if not user_id.strip():
         return 400, {"message": "the query parameter user_id is missing: GET /recommendations?user_id=…"}
+    if not is_id(user_id):
+        return 400, {"message": f"the query parameter user_id is no id: 1 to {MAX_ID} ASCII characters"}
     found = _DYNAMODB.get_item(
         TableName=_TABLE,
         Key={"user_id": {"S": user_id}},

@@ -41,20 +41,18 @@ class Catalogue:
         self._candidates, self._popularity_weight, self._habit_weight = candidates, popularity_weight, habit_weight
 
     def upsert(self, store: VectorStore, visits: list[Visit]) -> None:
-        if directed := _directed(visits):
-            records = [
-                Record(visit.user_id, visit.activity.vector, {"updated_ms": visit.activity.recent[-1].timestamp_ms})
-                for visit in directed
-            ]
+        records = [
+            Record(visit.user_id, taste, {"updated_ms": visit.activity.recent[-1].timestamp_ms})
+            for visit, taste in zip(visits, _tastes(visits), strict=True)
+        ]
+        if records:
             store.upsert(records, namespace=USERS)
 
     def query(self, store: VectorStore, visits: list[Visit]) -> list[list[dict]]:
-        matches: dict[str, list[Match]] = {}
-        if directed := _directed(visits):
-            tastes = np.stack([visit.activity.vector for visit in directed])
-            answers = store.query(tastes, top_k=self._candidates, namespace=CATALOGUE)
-            matches = {visit.user_id: found for visit, found in zip(directed, answers, strict=True)}
-        return [self._rank(visit, matches.get(visit.user_id, [])) for visit in visits]
+        if not visits:
+            return []
+        answers = store.query(_tastes(visits), top_k=self._candidates, namespace=CATALOGUE)
+        return [self._rank(visit, matches) for visit, matches in zip(visits, answers, strict=True)]
 
     def _rank(self, visit: Visit, matches: list[Match]) -> list[dict]:
         seen = visit.activity.session(_SESSION_GAP_MS)
@@ -118,9 +116,12 @@ class NoIndex:
         return [[] for _ in visits]
 
 
-def _directed(visits: list[Visit]) -> list[Visit]:
-    """The visits whose taste has a direction: opposite touches may cancel out, and nothing is near to nothing."""
-    return [visit for visit in visits if np.linalg.norm(visit.activity.vector) > _LEAST_NORM]
+def _tastes(visits: list[Visit]) -> np.ndarray:
+    """float32[n, d]: each user's decayed mean; the newest touch where opposite ones cancelled out to no direction at all."""
+    means = [visit.activity.vector for visit in visits]
+    return np.array(
+        [mean if np.linalg.norm(mean) > _LEAST_NORM else visit.vectors[-1] for mean, visit in zip(means, visits, strict=True)]
+    )
 
 
 def _own(visit: Visit) -> str:

@@ -4,6 +4,7 @@ The publisher (84.51°) calls the data simulated from real shopping; ``data/READ
 """
 
 import dataclasses
+import datetime
 import functools
 import hashlib
 
@@ -75,6 +76,7 @@ def _table(name: str) -> pd.DataFrame:
     return get_data(name)[name]
 
 
+@functools.cache
 def _purchases() -> pd.DataFrame:
     """All purchases in a total order, so that every machine replays the same events in the same order.
 
@@ -87,7 +89,7 @@ def _purchases() -> pd.DataFrame:
 
 def _day(start: str, stamps: pd.Series) -> pd.Timestamp:
     try:
-        day = pd.Timestamp(start)
+        day = pd.Timestamp(datetime.datetime.strptime(start, "%Y-%m-%d"))  # pandas alone reads "now", zones and times of day
     except ValueError:
         day = pd.NaT
     low, high = stamps.iloc[0].normalize() + pd.Timedelta(days=1), stamps.iloc[-1].normalize()

@@ -5,11 +5,13 @@ AWS sends metadata only; when the stream's retention ends, the data is gone. Our
 
 import base64
 import json
+import time
 import uuid
 from datetime import UTC, datetime
 
 _MOST_BYTES = 256 * 1024  # an SQS message's limit until August 2025; emulators still have it
-_ENVELOPE_BYTES = 4096
+_ENVELOPE_BYTES = 16 * 1024  # a reason and a key in another script than Latin take 6 bytes a character, or 12
+_ARRIVAL_S = 10.0
 
 
 class DeadLetters:
@@ -23,6 +25,23 @@ class DeadLetters:
         self._sqs.send_message(
             QueueUrl=self._queue_url, MessageBody=json.dumps(self._message(shard_id, record, reason, attempts))
         )
+
+    def take(self, sequence_numbers: set[str]) -> list[dict]:
+        """Receive and delete the letters of these records, in the order they come; other letters stay.
+
+        One that is not in the queue within a few seconds is missing from the answer.
+        """
+        wanted, letters, deadline = set(sequence_numbers), [], time.monotonic() + _ARRIVAL_S
+        while wanted and time.monotonic() < deadline:
+            answer = self._sqs.receive_message(QueueUrl=self._queue_url, MaxNumberOfMessages=10, WaitTimeSeconds=1)
+            for message in answer.get("Messages", ()):
+                letter = json.loads(message["Body"])
+                number = letter["KinesisBatchInfo"]["startSequenceNumber"]
+                if number in wanted:
+                    wanted.remove(number)
+                    letters.append(letter)
+                    self._sqs.delete_message(QueueUrl=self._queue_url, ReceiptHandle=message["ReceiptHandle"])
+        return letters
 
     def _message(self, shard_id: str, record: dict, reason: str, attempts: int) -> dict:
         arrived = record["ApproximateArrivalTimestamp"].astimezone(UTC).isoformat()

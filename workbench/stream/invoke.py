@@ -30,7 +30,7 @@ class Inline:
         try:
             return self._function(event)
         except Exception as error:  # whatever a function raises fails its batch, as in Lambda
-            raise FunctionFailed(f"{type(error).__name__}: {error}") from error
+            raise FunctionFailed(_line(error)) from error
 
 
 class Lambda:
@@ -44,10 +44,14 @@ class Lambda:
             answer = self._client.invoke(FunctionName=self._name, Payload=msgspec.json.encode(event))
             payload = answer["Payload"].read()
         except Exception as error:  # throttled, not reached, connection lost
-            raise FunctionFailed(f"{type(error).__name__}: {error}") from error
+            raise FunctionFailed(_line(error)) from error
         if "FunctionError" in answer:
             raise FunctionFailed(_reason(payload))
         return msgspec.json.decode(payload)
+
+
+def _line(error: Exception) -> str:
+    return f"{type(error).__name__}: {error}".splitlines()[0]
 
 
 def _reason(payload: bytes) -> str:

@@ -1,7 +1,7 @@
 """The producer: sends every event when it is due, whatever the system behind it does.
 
-Kinesis's limits (PutRecords, API reference): 500 records and 5 MiB a call, 1 MiB a record, and a call that succeeds may
-still have refused some of its records.
+Kinesis's limits (PutRecords, API reference): 500 records and 5 MiB a call, 1 MiB a record, 1 to 256 characters a key,
+and a call that succeeds may still have refused some of its records. One that is out of bounds fails its whole call.
 """
 
 import threading
@@ -19,6 +19,7 @@ from workbench.events import Event
 RECORDS_A_CALL = 500
 BYTES_A_CALL = 5 * 1024 * 1024
 BYTES_A_RECORD = 1024 * 1024
+CHARACTERS_A_KEY = 256
 SENDERS = 2
 _BACKOFF_S = (0.05, 0.1, 0.2, 0.4, 0.8, 1.6, 3.2)
 
@@ -30,7 +31,7 @@ class Observer(Protocol):
         """The call that carries event ``index`` begins at Unix time ``ns``."""
 
     def refused(self, index: int, error: EventRejected) -> None:
-        """Event ``index`` is larger than a record may be."""
+        """Event ``index`` cannot be a record: it is too large, or its user cannot be a partition key."""
 
 
 class Producer:
@@ -83,16 +84,16 @@ class Producer:
             if due_ns[index] > begun:
                 break
             data, key = self._codec.encode(events[index]), events[index].user_id
-            if len(data) + len(key.encode()) > BYTES_A_RECORD:
-                reason = f"{len(data):,} bytes are more than a Kinesis record may have ({BYTES_A_RECORD:,}, its key included)"
+            weight = len(data) + len(key.encode())
+            if reason := _refusal(key, weight):
                 self._observer.refused(index, EventRejected(events[index].event_id, reason))
                 taken += 1
                 continue
-            if size + len(data) > BYTES_A_CALL:
+            if size + weight > BYTES_A_CALL:
                 break
             records.append({"Data": data, "PartitionKey": key})
             self._observer.sent(index, begun)
-            size += len(data)
+            size += weight
             taken += 1
         if records:
             self._put(records, stop)
@@ -100,7 +101,10 @@ class Producer:
 
     def _put(self, records: list[dict], stop: threading.Event) -> None:
         for pause_s in (*_BACKOFF_S, None):
-            answer = self._kinesis.put_records(StreamName=self._stream, Records=records)
+            try:
+                answer = self._kinesis.put_records(StreamName=self._stream, Records=records)
+            except Exception as error:  # boto3 has tried again what can be
+                raise ServiceError(f"stream {self._stream} does not take records: {error}") from error
             if not answer["FailedRecordCount"]:
                 return
             results = list(zip(records, answer["Records"], strict=True))
@@ -112,3 +116,12 @@ class Producer:
 
 def _lane(event: Event) -> int:
     return zlib.crc32(event.user_id.encode()) % SENDERS
+
+
+def _refusal(key: str, weight: int) -> str | None:
+    """Why Kinesis would not take a record of this key and number of bytes; None if it would."""
+    if weight > BYTES_A_RECORD:
+        return f"{weight:,} bytes are more than a Kinesis record may have ({BYTES_A_RECORD:,}, its key included)"
+    if not 1 <= len(key) <= CHARACTERS_A_KEY:
+        return f"a user id of {len(key)} characters is no partition key, which has 1 to {CHARACTERS_A_KEY}"
+    return None

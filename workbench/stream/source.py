@@ -78,7 +78,7 @@ class EventSource:
         self._errors: list[Exception] = []
 
     def start(self) -> None:
-        """Begin behind the checkpoints, or at the end of a shard without one. Returns when every shard is being read."""
+        """Begin behind the checkpoints, or with a shard's oldest record without one. Returns when every shard is being read."""
         for shard_id in self._shards():
             shard = _Shard(shard_id, self._checkpoints.read(shard_id))
             shard.iterator = self._iterator(shard)
@@ -116,7 +116,7 @@ class EventSource:
         start = (
             {"ShardIteratorType": "AFTER_SEQUENCE_NUMBER", "StartingSequenceNumber": shard.read_to}
             if shard.read_to
-            else {"ShardIteratorType": "LATEST"}
+            else {"ShardIteratorType": "TRIM_HORIZON"}  # not LATEST: it would skip what a reader left that never got so far
         )
         return self._kinesis.get_shard_iterator(StreamName=self._stream, ShardId=shard.shard_id, **start)["ShardIterator"]
 
@@ -154,9 +154,9 @@ class EventSource:
         for attempt in range(1, attempts + 1):
             delivery = self._deliver(shard, batch, last=attempt == attempts)
             if delivery.answer is not None and len(batch) > 1:
-                for entry in batch:
-                    if entry[0]["SequenceNumber"] in delivery.failed:
-                        self._process_alone(shard, entry, attempts - attempt)
+                failed = [entry for entry in batch if entry[0]["SequenceNumber"] in delivery.failed]
+                if not all(self._process_alone(shard, entry, attempts - attempt) for entry in failed):
+                    return
                 break
             if delivery.answer is not None and not delivery.failed:
                 break
@@ -164,12 +164,15 @@ class EventSource:
                 return  # neither processed nor given up: the next reader finds it behind the checkpoint
         shard.done_to = batch[-1][0]["SequenceNumber"]
 
-    def _process_alone(self, shard: "_Shard", entry: tuple[dict, int], attempts: int) -> None:
-        """The retries of a record that the function reported."""
+    def _process_alone(self, shard: "_Shard", entry: tuple[dict, int], attempts: int) -> bool:
+        """The retries of a record that the function reported; returns whether it was dealt with before the source was stopped."""
         for attempt in range(1, attempts + 1):
+            if self._stop.is_set():
+                return False
             delivery = self._deliver(shard, [entry], last=attempt == attempts)
             if delivery.answer is not None and not delivery.failed:
-                return
+                break
+        return True
 
     def _deliver(self, shard: "_Shard", batch: list[tuple[dict, int]], *, last: bool) -> Delivery:
         """Call the function once; what still fails at the last attempt is given up."""

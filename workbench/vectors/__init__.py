@@ -3,14 +3,13 @@
 Nothing heavy is imported here, so that the deployed function can carry this package without FAISS.
 """
 
-import importlib
 from collections.abc import Iterable, Sequence
 from typing import Protocol
 
 import numpy as np
 
-from workbench.errors import SettingError
 from workbench.events import Match, Record
+from workbench.registry import implementation
 
 BACKENDS = {
     "faiss": "workbench.vectors.store:Store",
@@ -47,7 +46,4 @@ def backend(name: str) -> type:
     Raises:
         SettingError: there is no such backend.
     """
-    if name not in BACKENDS:
-        raise SettingError("vectors", name, f"one of {', '.join(BACKENDS)}")
-    module, _, attribute = BACKENDS[name].partition(":")
-    return getattr(importlib.import_module(module), attribute)
+    return implementation(BACKENDS, name, "vectors")

@@ -1,0 +1,181 @@
+"""Hand-made deliveries: what became of each event, and where its time went."""
+
+import threading
+
+import numpy as np
+import pytest
+
+from workbench.codecs import codec
+from workbench.errors import EventRejected
+from workbench.events import Event
+from workbench.function.processor import STAGES
+from workbench.measure.timeline import WAY, Timeline
+from workbench.stream.source import Delivery
+
+_MS = 1_000_000
+_START = 1_800_000_000_000_000_000
+_JSON = codec("json")
+_STAGES_MS = dict(zip(STAGES, (1, 2, 4, 8, 16, 32), strict=True))
+_PARTS_MS = {"send": 3, "stream": 20, "queue": 5, "call": 7, **_STAGES_MS, "return": 11}
+
+
+def _event(number: int, user: str = "user") -> Event:
+    return Event(event_id=f"event-{number}", user_id=user, product_id="p", timestamp_ms=number, trace_id="t")
+
+
+def _record(number: int, data: bytes | None = None) -> dict:
+    return {"SequenceNumber": str(1000 + number), "Data": _JSON.encode(_event(number)) if data is None else data}
+
+
+def _timeline(events: int) -> Timeline:
+    """Events due every 10 ms, all sent 3 ms late."""
+    timeline = Timeline([_event(number) for number in range(events)], _JSON)
+    timeline.due_ns[:] = _START + np.arange(events) * 10 * _MS
+    for number in range(events):
+        timeline.sent(number, int(timeline.due_ns[number]) + 3 * _MS)
+    return timeline
+
+
+def _delivery(*numbers: int, received_ms: int = 23, records=None, reported=(), failure="", dead=(), cold=None) -> Delivery:
+    """The parts of ``_PARTS_MS`` for an event that was due at the start, and arrived ``received_ms`` after it."""
+    records = records or [_record(number) for number in numbers]
+    received = _START + received_ms * _MS
+    invoked = received + 5 * _MS
+    started = invoked + 7 * _MS
+    ended = started + sum(_STAGES_MS.values()) * _MS
+    answer = None
+    if not failure:
+        answer = {
+            "batchItemFailures": [{"itemIdentifier": str(1000 + number)} for number in reported],
+            "started_ns": started,
+            "stages_ns": {stage: ms * _MS for stage, ms in _STAGES_MS.items()},
+        } | ({} if cold is None else {"cold": cold})
+    return Delivery(
+        shard_id="shard",
+        records=records,
+        received_ns=[received] * len(records),
+        invoked_ns=invoked,
+        answered_ns=ended + 11 * _MS,
+        answer=answer,
+        failure=failure,
+        dead={str(1000 + number): "its reason" for number in dead},
+    )
+
+
+def test_the_way_has_the_functions_stages_between_the_streams():
+    assert WAY == ("send", "stream", "queue", "call", "decode", "enrich", "embed", "upsert", "query", "act", "return")
+
+
+def test_the_parts_of_the_way_are_what_was_measured_and_add_up_to_the_latency():
+    timeline = _timeline(1)
+    timeline.delivered(_delivery(0, cold=True))
+    row = timeline.frame().iloc[0]
+    assert {stage: row[f"{stage}_ms"] for stage in WAY} == _PARTS_MS
+    assert row.latency_ms == sum(_PARTS_MS.values()) == 109
+    assert row.service_ms == 106  # from the call that sent it
+    assert (row.event_id, row.user_id, row.outcome, row.attempts, row.batch, bool(row.cold)) == (
+        *("event-0", "user", "answered"),
+        *(1, 1, True),
+    )
+
+
+def test_they_add_up_for_times_of_any_ns():
+    generator, timeline = np.random.default_rng(1), _timeline(200)
+    for number in range(200):
+        timeline.sent(number, int(timeline.due_ns[number] + generator.integers(0, 10**9)))
+        at = np.cumsum(generator.integers(1, 10**9, 3)) + timeline.sent_ns[number]
+        stages = {stage: int(generator.integers(0, 10**8)) for stage in STAGES}
+        started = int(at[2]) + 12_345
+        answered = started + sum(stages.values()) + int(generator.integers(0, 10**8))
+        answer = {"batchItemFailures": [], "started_ns": started, "stages_ns": stages}
+        timeline.delivered(Delivery("shard", [_record(number)], [int(at[0])], int(at[1]), answered, answer))
+    frame = timeline.frame()
+    sums = frame[[f"{stage}_ms" for stage in WAY]].sum(axis=1)
+    assert np.abs(sums - frame.latency_ms).max() < 1e-6  # ms: less than the clock's ns
+
+
+def test_a_batchs_events_share_its_stages_and_differ_in_their_waits():
+    timeline = _timeline(3)
+    timeline.delivered(_delivery(0, 1, 2, received_ms=30))
+    frame = timeline.frame()
+    assert frame.latency_ms.tolist() == [116, 106, 96]
+    assert frame.stream_ms.tolist() == [27, 17, 7]
+    assert frame.embed_ms.tolist() == [4, 4, 4] and frame.batch.tolist() == [3, 3, 3]
+    assert frame.due_s.tolist() == pytest.approx([0, 0.01, 0.02])
+
+
+def test_a_retried_event_is_timed_by_the_delivery_that_settled_it():
+    timeline = _timeline(2)
+    timeline.delivered(_delivery(0, 1, reported=(1,)))
+    assert timeline.wait(0) == 1
+    timeline.delivered(_delivery(1, received_ms=123))
+    assert timeline.wait(0) == 0
+    frame = timeline.frame()
+    assert frame.outcome.tolist() == ["answered", "answered"]
+    assert frame.attempts.tolist() == [1, 2] and frame.batch.tolist() == [2, 1]
+    assert frame.latency_ms.tolist() == [109, 199]
+
+
+def test_a_delivery_whose_function_failed_settles_nothing():
+    timeline = _timeline(2)
+    timeline.delivered(_delivery(0, 1, failure="ValueError: away"))
+    assert timeline.wait(0) == 2
+    timeline.delivered(_delivery(0, 1, received_ms=50))
+    assert timeline.frame().attempts.tolist() == [2, 2] and timeline.frame().outcome.tolist() == ["answered"] * 2
+
+
+def test_an_event_that_was_given_up_has_no_latency():
+    timeline = _timeline(3)
+    timeline.delivered(_delivery(0, 1, reported=(1,), dead=(1,)))
+    timeline.delivered(_delivery(2, failure="ValueError: away", dead=(2,)))
+    assert timeline.wait(0) == 0
+    frame = timeline.frame()
+    assert frame.outcome.tolist() == ["answered", "dead", "dead"]
+    assert frame.latency_ms.isna().tolist() == [False, True, True]
+    assert [(record["SequenceNumber"], reason) for record, reason in timeline.dead] == [
+        ("1001", "its reason"),
+        ("1002", "its reason"),
+    ]
+
+
+def test_a_second_delivery_of_an_answered_event_counts_and_changes_nothing_else():
+    timeline = _timeline(1)
+    timeline.delivered(_delivery(0))
+    timeline.delivered(_delivery(0, received_ms=500))
+    row = timeline.frame().iloc[0]
+    assert (row.attempts, row.latency_ms, row.outcome) == (2, 109, "answered")
+
+
+def test_a_refused_event_is_settled_without_a_delivery():
+    timeline = _timeline(2)
+    timeline.refused(1, EventRejected("event-1", "too large"))
+    timeline.delivered(_delivery(0))
+    assert timeline.wait(0) == 0
+    assert timeline.frame().outcome.tolist() == ["answered", "refused"]
+    assert timeline.frame().attempts.tolist() == [1, 0]
+
+
+def test_an_event_that_never_came_back_is_lost():
+    timeline = _timeline(3)
+    timeline.delivered(_delivery(0, 2))
+    assert timeline.wait(0) == 1
+    frame = timeline.frame()
+    assert frame.outcome.tolist() == ["answered", "lost", "answered"]
+    assert np.isnan(frame.latency_ms[1]) and frame.attempts[1] == 0
+
+
+def test_foreign_and_broken_records_are_no_events_of_the_run_but_are_dead_letters():
+    timeline = _timeline(1)
+    foreign, broken = _record(77), _record(78, b"not an event")
+    timeline.delivered(_delivery(records=[foreign, broken, _record(0)], reported=(77, 78), dead=(77, 78)))
+    assert timeline.wait(0) == 0
+    assert timeline.frame().outcome.tolist() == ["answered"] and timeline.frame().batch.tolist() == [3]
+    assert [record["Data"] for record, _ in timeline.dead] == [foreign["Data"], b"not an event"]
+
+
+def test_waiting_ends_when_something_is_settled():
+    timeline = _timeline(2)
+    timer = threading.Timer(0.05, timeline.delivered, args=(_delivery(0),))
+    timer.start()
+    assert timeline.wait(20) == 1
+    timer.join()
