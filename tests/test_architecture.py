@@ -15,8 +15,8 @@ from workbench.places import NOTEBOOKS, ROOT
 
 # Each may import what stands above it, and itself; names of one line do not import each other.
 _LAYERS = (
-    ("clock", "errors", "finding", "places", "progress"),
-    ("events", "process", "registry", "settings"),
+    ("clock", "errors", "places", "progress"),
+    ("events", "finding", "process", "registry", "settings"),
     ("cloud", "codecs", "embedding", "vectors"),
     ("function", "stream"),
     ("measure", "scenarios", "servers", "supervisor"),

@@ -7,7 +7,7 @@ import termios
 
 import pytest
 
-from workbench.progress import TERMINAL, progress, terminal
+from workbench.progress import TERMINAL, _open, progress, terminal
 
 
 class Screen(io.StringIO):
@@ -50,7 +50,10 @@ def pty():
     seen, end = os.openpty()
     termios.tcsetwinsize(end, (24, 100))
     os.set_blocking(seen, False)  # a test that finds nothing fails instead of waiting
-    yield seen, os.ttyname(end)
+    path = os.ttyname(end)
+    yield seen, path
+    _open(path).close()
+    _open.cache_clear()
     for descriptor in (seen, end):
         os.close(descriptor)
 

@@ -72,7 +72,7 @@ def run(settings: Settings, services: Services, *, spoiled: Sequence[bytes] = ()
             invoker = _invoker(settings, services, outputs, tables, embedder, store)
             cold_starts = _warm_up(settings, invoker)
             step()
-        timeline = Timeline(replay.events, codec(settings.codec))
+        timeline = Timeline(replay.events, codec(settings.codec), foreign=len(spoiled))
         dead_letters = _dead_letters(endpoints, outputs)
         _replay_events(settings, services, outputs, replay, invoker, dead_letters, timeline, spoiled)
         return Run(
@@ -113,6 +113,7 @@ def _replay_events(
         sending = pool.submit(producer.send, replay.events, timeline.due_ns, stop=stop)
         try:
             _await(timeline, source, services, sending, f"{settings.placement} {settings.variant}")
+            services.check()  # a server that ended may have failed its batches quickly, and all of them
         finally:
             stop.set()
 
@@ -160,7 +161,7 @@ def _warm_up(settings: Settings, invoker: Invoker) -> list[float]:
 
 def _await(timeline: Timeline, source: EventSource, services: Services, sending: Future, label: str) -> None:
     """Until every event is settled."""
-    total = left = len(timeline.due_ns)
+    total = left = timeline.wait(0.0)
     moved = time.monotonic()
     with progress(total, label, "event") as bar:
         while left:

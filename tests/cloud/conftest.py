@@ -13,7 +13,7 @@ import os
 import workbench.function
 def handler(event, context):
     print("processed", len(event.get("Records", [])))
-    return {"batchItemFailures": [], "variant": os.environ["VARIANT"], "settings": os.environ["FUNCTION_SETTINGS"],
+    return {"batchItemFailures": [], "settings": os.environ["FUNCTION_SETTINGS"],
             "marker": MARKER, "origin": workbench.function.__file__, "names": sorted(os.environ)}
 """
 _READ = """

@@ -60,7 +60,7 @@ def test_the_stack_works_end_to_end_and_leaves_nothing(embedded_cloud, name, mak
         embedded_cloud,
         name,
         code_zip=make_code("one"),
-        parameters={"ShardCount": 3, "Variant": "article", "FunctionSettings": '{"a": 1}'},
+        parameters={"ShardCount": 3, "FunctionSettings": '{"a": 1}'},
     )
     assert made == stack.outputs(embedded_cloud, name)
     assert len(client("kinesis", embedded_cloud).list_shards(StreamName=made.stream_name)["Shards"]) == 3
@@ -79,7 +79,7 @@ def test_the_stack_works_end_to_end_and_leaves_nothing(embedded_cloud, name, mak
         assert described["BillingModeSummary"]["BillingMode"] == "PAY_PER_REQUEST"
 
     answer = _invoke(embedded_cloud, made.process_function, {"Records": []})
-    assert (answer["marker"], answer["variant"], answer["settings"]) == ("one", "article", '{"a": 1}')
+    assert (answer["marker"], answer["settings"]) == ("one", '{"a": 1}')
     assert "workbench-cloud-" in answer["origin"]  # from the zip, not from this repository
 
     assert _get(f"{made.api_url}?user_id=42") == (200, {"user_id": "42"})
@@ -104,15 +104,19 @@ def test_deploying_again_changes_nothing(embedded_cloud, name, make_code):
 
 
 def test_a_changed_parameter_and_changed_code_reach_the_function(embedded_cloud, name, make_code):
-    first = stack.deploy(embedded_cloud, name, code_zip=make_code("one"), parameters={"Variant": "catalogue"})
-    assert _invoke(embedded_cloud, first.process_function, {})["variant"] == "catalogue"
+    first = stack.deploy(embedded_cloud, name, code_zip=make_code("one"), parameters={"FunctionSettings": "1"})
+    assert _invoke(embedded_cloud, first.process_function, {})["settings"] == "1"
     lines = []
     second = stack.deploy(
-        embedded_cloud, name, code_zip=make_code("two"), parameters={"Variant": "article", "ShardCount": 4}, progress=lines.append
+        embedded_cloud,
+        name,
+        code_zip=make_code("two"),
+        parameters={"FunctionSettings": "2", "ShardCount": 4},
+        progress=lines.append,
     )
     assert second == first and not any("CREATE" in line for line in lines)
     answer = _invoke(embedded_cloud, second.process_function, {})
-    assert (answer["variant"], answer["marker"]) == ("article", "two")
+    assert (answer["settings"], answer["marker"]) == ("2", "two")
     summary = client("kinesis", embedded_cloud).describe_stream_summary(StreamName=second.stream_name)["StreamDescriptionSummary"]
     assert summary["OpenShardCount"] == 4
 

@@ -73,10 +73,8 @@ def test_the_parts_of_the_way_are_what_was_measured_and_add_up_to_the_latency():
     assert {stage: row[f"{stage}_ms"] for stage in WAY} == _PARTS_MS
     assert row.latency_ms == sum(_PARTS_MS.values()) == 109
     assert row.service_ms == 106  # from the call that sent it
-    assert (row.event_id, row.user_id, row.outcome, row.attempts, row.batch, bool(row.cold)) == (
-        *("event-0", "user", "answered"),
-        *(1, 1, True),
-    )
+    assert (row.event_id, row.user_id, row.outcome) == ("event-0", "user", "answered")
+    assert (row.attempts, row.batch, bool(row.cold)) == (1, 1, True)
 
 
 def test_they_add_up_for_times_of_any_ns():

@@ -57,10 +57,10 @@ def _event(number: int, *, user: str = "user", trace: str = "t") -> Event:
     return Event(event_id=str(number), user_id=user, product_id="p", timestamp_ms=number, trace_id=trace)
 
 
-def _of_size(number: int, size: int) -> Event:
+def _of_size(number: int, size: int, user: str = "user") -> Event:
     """An event that is a record of ``size`` bytes, its key included."""
-    empty = len(_JSON.encode(_event(number, trace=""))) + len("user")
-    return _event(number, trace="x" * (size - empty))
+    empty = len(_JSON.encode(_event(number, user=user, trace=""))) + len(user)
+    return _event(number, user=user, trace="x" * (size - empty))
 
 
 def _send(kinesis, events, *, due_ns=None, observer=None, stream="stream", linger_ms=0, stop=None) -> _Observer:
@@ -129,8 +129,10 @@ def test_a_call_has_at_most_500_records():
 
 def test_a_call_has_at_most_5_mib_keys_included():
     kinesis = _Kinesis()
-    _send(kinesis, [_of_size(number, BYTES_A_CALL // 5) for number in range(10)] + [_of_size(10, 1000)])
-    assert kinesis.ids == [["0", "1", "2", "3", "4"], ["5", "6", "7", "8", "9"], ["10"]]
+    user = "u" * 250  # five of them are more than what the small events have to fit into
+    large = [_of_size(number, BYTES_A_CALL // 5, user) for number in range(5)]
+    _send(kinesis, [*large, _of_size(5, 600, user), *large[1:], _of_size(6, 600, user)])
+    assert kinesis.ids == [["0", "1", "2", "3", "4"], ["5", "1", "2", "3", "4", "6"]]
     weights = [sum(len(record["Data"]) + len(record["PartitionKey"]) for record in call) for call in kinesis.calls]
     assert max(weights) == BYTES_A_CALL
 
@@ -191,3 +193,11 @@ def test_without_linger_an_event_does_not_wait_for_the_next():
     observer = _send(kinesis, [_event(number) for number in range(3)], due_ns=due_ns)
     assert kinesis.ids == [["0"], ["1"], ["2"]]
     assert observer.sent_ns[0] < due_ns[1]
+
+
+def test_an_event_that_is_not_unicode_is_refused_alone():
+    kinesis = _Kinesis()
+    observer = _send(kinesis, [_event(0), _event(1, trace="\ud800"), _event(2, user="\ud800"), _event(3)])
+    assert sorted(number for call in kinesis.ids for number in call) == ["0", "3"]
+    assert sorted(observer.refusals) == [1, 2]
+    assert str(observer.refusals[1]) == "event '1': it holds text that is not Unicode (a lone surrogate)"

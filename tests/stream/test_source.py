@@ -233,14 +233,32 @@ def test_dead_letters_that_cannot_be_sent_leave_the_record_to_the_next_source(wi
     assert wired.delivered() == [["bad"]]
 
 
-class _Expiring:
-    """Kinesis, whose iterators expire before each of the reads that are named."""
+class _Wrapped:
+    """Kinesis, but for what a subclass does otherwise."""
 
     def __init__(self, kinesis, *reads: int) -> None:
         self._kinesis, self._reads, self.reads = kinesis, reads, 0
 
     def __getattr__(self, name: str):
         return getattr(self._kinesis, name)
+
+
+class _Short(_Wrapped):
+    """Answers each read with two records at most."""
+
+    def get_records(self, *, ShardIterator: str, Limit: int) -> dict:  # noqa: N803
+        return self._kinesis.get_records(ShardIterator=ShardIterator, Limit=min(Limit, 2))
+
+
+def test_reading_does_not_pause_while_records_remain(wired):
+    wired.put("a", "b", "c", "d", "e", "f", "g")
+    with wired.source(_fine, kinesis=_Short(wired.kinesis), poll_interval_s=1000.0):
+        wired.until_delivered(4)
+    assert wired.delivered() == [["a", "b"], ["c", "d"], ["e", "f"], ["g"]]
+
+
+class _Expiring(_Wrapped):
+    """Its iterators expire before each of the reads that are named."""
 
     def get_records(self, **asked: object) -> dict:
         self.reads += 1

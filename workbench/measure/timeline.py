@@ -23,7 +23,8 @@ WAY = ("send", "stream", "queue", "call", *STAGES, "return")
 class Timeline:
     """Collects what producer and event source report during one run; both call it from their threads."""
 
-    def __init__(self, events: Sequence[Event], codec: Codec) -> None:
+    def __init__(self, events: Sequence[Event], codec: Codec, *, foreign: int = 0) -> None:
+        """``foreign`` is how many records that are no events of this run must be settled, too, before it is over."""
         self._events, self._codec = events, codec
         self._index = {event.event_id: number for number, event in enumerate(events)}
         self.due_ns = np.zeros(len(events), np.int64)
@@ -31,6 +32,7 @@ class Timeline:
         self._deliveries: list[Delivery] = []
         self._refused: dict[int, EventRejected] = {}
         self._open = set(range(len(events)))
+        self._foreign = foreign
         self._changed = threading.Condition()
 
     def sent(self, index: int, ns: int) -> None:
@@ -43,6 +45,7 @@ class Timeline:
         with self._changed:
             self._deliveries.append(delivery)
             self._open.difference_update(number for number in done if number is not None)
+            self._foreign = max(0, self._foreign - done.count(None))
             self._changed.notify_all()
 
     def refused(self, index: int, error: EventRejected) -> None:
@@ -53,11 +56,11 @@ class Timeline:
             self._changed.notify_all()
 
     def wait(self, timeout_s: float) -> int:
-        """Wait for progress at most this long; returns how many events are still on their way."""
+        """Wait for progress at most this long; returns how many records are still on their way."""
         with self._changed:
-            if self._open:
+            if self._open or self._foreign:
                 self._changed.wait(timeout_s)
-            return len(self._open)
+            return len(self._open) + self._foreign
 
     @property
     def dead(self) -> list[tuple[dict, str]]:

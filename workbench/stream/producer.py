@@ -83,21 +83,38 @@ class Producer:
         for index in indices:
             if due_ns[index] > begun:
                 break
-            data, key = self._codec.encode(events[index]), events[index].user_id
-            weight = len(data) + len(key.encode())
-            if reason := _refusal(key, weight):
-                self._observer.refused(index, EventRejected(events[index].event_id, reason))
+            try:
+                record, weight = self._record(events[index])
+            except EventRejected as error:
+                self._observer.refused(index, error)
                 taken += 1
                 continue
             if size + weight > BYTES_A_CALL:
                 break
-            records.append({"Data": data, "PartitionKey": key})
+            records.append(record)
             self._observer.sent(index, begun)
             size += weight
             taken += 1
         if records:
             self._put(records, stop)
         return taken
+
+    def _record(self, event: Event) -> tuple[dict, int]:
+        """The record and its number of bytes as Kinesis counts them.
+
+        Raises:
+            EventRejected: Kinesis would not take it.
+        """
+        data, key = self._codec.encode(event), event.user_id
+        weight = len(data) + len(key.encode())
+        if weight > BYTES_A_RECORD:
+            limit = f"{BYTES_A_RECORD:,}, its key included"
+            raise EventRejected(event.event_id, f"{weight:,} bytes are more than a Kinesis record may have ({limit})")
+        if not 1 <= len(key) <= CHARACTERS_A_KEY:
+            raise EventRejected(
+                event.event_id, f"a user id of {len(key)} characters is no partition key, which has 1 to {CHARACTERS_A_KEY}"
+            )
+        return {"Data": data, "PartitionKey": key}, weight
 
     def _put(self, records: list[dict], stop: threading.Event) -> None:
         for pause_s in (*_BACKOFF_S, None):
@@ -115,13 +132,4 @@ class Producer:
 
 
 def _lane(event: Event) -> int:
-    return zlib.crc32(event.user_id.encode()) % SENDERS
-
-
-def _refusal(key: str, weight: int) -> str | None:
-    """Why Kinesis would not take a record of this key and number of bytes; None if it would."""
-    if weight > BYTES_A_RECORD:
-        return f"{weight:,} bytes are more than a Kinesis record may have ({BYTES_A_RECORD:,}, its key included)"
-    if not 1 <= len(key) <= CHARACTERS_A_KEY:
-        return f"a user id of {len(key)} characters is no partition key, which has 1 to {CHARACTERS_A_KEY}"
-    return None
+    return zlib.crc32(event.user_id.encode(errors="replace")) % SENDERS
