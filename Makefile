@@ -65,11 +65,12 @@ clean:  ## remove the environment, caches, logs and reports
 	find reports -mindepth 1 ! -name README.md -delete
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
+# --no-compile: Python compiles what it imports, a tenth of what is installed.
 # Made anew when the lock or the project's metadata changes; the stamp is set last, so an interrupted set-up is begun again.
 $(READY): requirements.lock pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed, this is " + sys.version.split()[0] + ": make run PYTHON=python3.12")'
 	@echo "Setting up .venv (about 2.3 GB, some minutes, once) …"
 	$(PYTHON) -m venv .venv
-	$(BIN)/pip install --disable-pip-version-check $(PIP_ARGS) -r requirements.lock
+	$(BIN)/pip install --disable-pip-version-check --no-compile $(PIP_ARGS) -r requirements.lock
 	$(BIN)/pip install --disable-pip-version-check -q --no-deps --no-build-isolation -e .
 	@touch $@
