@@ -69,7 +69,7 @@ clean:  ## remove the environment, caches, logs and reports
 # Made anew when the lock or the project's metadata changes; the stamp is set last, so an interrupted set-up is begun again.
 $(READY): requirements.lock pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed, this is " + sys.version.split()[0] + ": make run PYTHON=python3.12")'
-	@echo "Setting up .venv (about 2.3 GB, some minutes, once) …"
+	@echo "Setting up .venv (about 1.9 GB, some minutes, once) …"
 	$(PYTHON) -m venv .venv
 	$(BIN)/pip install --disable-pip-version-check --no-compile $(PIP_ARGS) -r requirements.lock
 	$(BIN)/pip install --disable-pip-version-check -q --no-deps --no-build-isolation -e .
