@@ -13,13 +13,13 @@ import pytest
 from workbench import pipeline
 from workbench.cloud import stack
 from workbench.cloud.clients import client
-from workbench.errors import ServiceError
+from workbench.errors import ServiceError, SettingError
 from workbench.function.entities import Activity
 from workbench.measure.timeline import WAY
 from workbench.provision import STACK
 from workbench.results import Run
 from workbench.servers import Services, services, status
-from workbench.settings import Endpoints, Settings
+from workbench.settings import Endpoints, Flat, Settings
 from workbench.stream.checkpoints import Checkpoints
 
 _SMALL = Settings(events=150, warmup=20, catalogue=300, rate=50)
@@ -141,6 +141,12 @@ def test_records_that_are_no_events_end_in_the_dead_letters_with_their_reasons(l
     assert len(run.dead_letters) == len(_SPOILED) and set(reasons) == set(_SPOILED)
     assert [data for data, reason in _SPOILED.items() if reason not in reasons[data]] == []
     assert {letter["requestContext"]["approximateInvokeCount"] for letter in run.dead_letters} == {3}
+
+
+def test_an_index_that_the_vector_server_would_not_build_is_refused(local_servers):
+    """It would be measured as another one than its name says."""
+    with pytest.raises(SettingError, match=r"'type': 'flat'.*HNSW"):
+        pipeline.run(_SMALL.but(placement="lambda", index=Flat()), local_servers)
 
 
 def _outputs(endpoints: Endpoints) -> stack.StackOutputs:

@@ -14,7 +14,7 @@ from workbench.cloud.clients import client
 from workbench.cloud.stack import StackOutputs
 from workbench.codecs import codec
 from workbench.embedding import Embedder
-from workbench.errors import ServiceError
+from workbench.errors import ServiceError, SettingError
 from workbench.events import Event, Recommendation
 from workbench.function.entities import recommendation_from_item
 from workbench.function.processor import Processor
@@ -26,7 +26,7 @@ from workbench.results import Run
 from workbench.scenarios import retail
 from workbench.scenarios.retail import Retail
 from workbench.servers import Services
-from workbench.settings import Endpoints, Index, Settings
+from workbench.settings import HNSW, Endpoints, Index, Settings
 from workbench.stream.checkpoints import Checkpoints
 from workbench.stream.dead_letters import DeadLetters
 from workbench.stream.invoke import Inline, Invoker, Lambda
@@ -46,9 +46,12 @@ def run(settings: Settings, services: Services, *, spoiled: Sequence[bytes] = ()
     ``spoiled`` is put into the stream first, as it is: records that are no events show what the pipeline does with them.
 
     Raises:
+        SettingError: an index that the placement cannot have.
         ServiceError: a server ended during the run, or nothing moved for a minute. The stream keeps what was not processed.
         WorkbenchError: something could not be provisioned.
     """
+    if settings.placement == "lambda" and settings.index != HNSW():  # Pinecone's protocol has no word for index settings
+        raise SettingError("index", settings.to_dict()["index"], "the vector server builds HNSW() only; inline takes any index")
     endpoints = services.endpoints
     with contextlib.ExitStack() as open_until_done:
         with _steps("events", "stack", "tables", "embeddings", "index", "function") as step:
