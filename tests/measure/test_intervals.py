@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from workbench.measure.intervals import bootstrap_mean
+from workbench.measure.intervals import bootstrap_mean, bootstrap_ratio
 
 
 def test_the_interval_is_that_of_normal_theory_for_many_samples():
@@ -48,3 +48,13 @@ def test_the_same_samples_give_the_same_interval():
     samples = np.random.default_rng(4).normal(size=50)
     assert bootstrap_mean(samples) == bootstrap_mean(samples.copy())
     assert bootstrap_mean(samples) != bootstrap_mean(samples, seed=1)
+
+
+def test_the_interval_of_a_quotient_pairs_its_units():
+    """Twice as much of the same units is twice as much in every resample; independent draws would spread."""
+    theirs = np.array([0.0, 1.0, 1.0, 0.0, 1.0] * 20)
+    low, high = bootstrap_ratio(2 * theirs, theirs)
+    assert low == high == 2.0
+    ours = np.array([1.0, 1.0, 1.0, 0.0, 1.0] * 20)
+    low, high = bootstrap_ratio(ours, theirs)
+    assert 1.0 < low < ours.mean() / theirs.mean() < high

@@ -19,11 +19,11 @@ import numpy as np
 
 from workbench import places
 from workbench.errors import SettingError, WorkbenchError
+from workbench.measure.intervals import bootstrap_ratio
 from workbench.measure.provenance import provenance
 from workbench.settings import Settings
 
 REPEATS = 5
-_RESAMPLES = 2000
 
 
 class Baseline(msgspec.Struct, frozen=True):
@@ -151,11 +151,10 @@ def _hits() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 
 def _ratio(name: str, ours: np.ndarray, baseline_name: str, baseline: np.ndarray) -> Result:
     """The quotient of two means over the same users, its interval bootstrapped over users."""
-    draws = np.random.default_rng(0).integers(0, len(ours), (_RESAMPLES, len(ours)))
-    low, high = np.quantile(ours[draws].mean(axis=1) / baseline[draws].mean(axis=1), [0.025, 0.975])
+    low, high = bootstrap_ratio(ours, baseline)
     compared = Baseline(f"{baseline_name} at {baseline.mean():.3f}, ours at {ours.mean():.3f}", 1.0)
     result = _result(name, "times", [ours.mean() / baseline.mean()], compared)
-    return msgspec.structs.replace(result, low=float(low), high=float(high), spread=f"95% over {len(ours)} users")
+    return msgspec.structs.replace(result, low=low, high=high, spread=f"95% over {len(ours)} users")
 
 
 def _wall(name: str, arguments: list[str]) -> Result:
