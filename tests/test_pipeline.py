@@ -17,7 +17,7 @@ from workbench.errors import ServiceError, SettingError
 from workbench.function.entities import Activity
 from workbench.measure.timeline import WAY
 from workbench.provision import STACK
-from workbench.results import Run
+from workbench.runs import Run
 from workbench.servers import Services, services, status
 from workbench.settings import Endpoints, Flat, Settings
 from workbench.stream.checkpoints import Checkpoints

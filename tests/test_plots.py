@@ -7,7 +7,7 @@ import pytest
 
 from workbench import plots, summaries
 from workbench.measure.timeline import WAY
-from workbench.results import Run
+from workbench.runs import Run
 from workbench.scenarios.retail import Retail
 from workbench.settings import Settings
 

@@ -12,7 +12,7 @@ from workbench import summaries
 from workbench.events import Event, Recommendation
 from workbench.function.entities import Product
 from workbench.measure.timeline import WAY
-from workbench.results import Run
+from workbench.runs import Run
 from workbench.scenarios.retail import Retail
 from workbench.settings import Settings
 

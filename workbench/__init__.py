@@ -13,7 +13,7 @@ import importlib
 
 _HOMES = {
     "Finding": "workbench.finding:Finding",
-    "Run": "workbench.results:Run",
+    "Run": "workbench.runs:Run",
     "Settings": "workbench.settings:Settings",
     "WorkbenchError": "workbench.errors:WorkbenchError",
     "plots": "workbench.plots",

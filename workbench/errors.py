@@ -13,6 +13,7 @@
     ├── FunctionFailed      the function raised, timed out or was not reached
     ├── ServiceError        a server did not start, answer or stay up
     ├── StackError          the stack could not be deployed
+    ├── ResultError         a result cannot be written, read or compared
     └── ReportError         a notebook could not be executed as asked
 
 An error's message is one line that names the value and what is allowed; the same facts are its attributes.
@@ -81,6 +82,10 @@ class ServiceError(WorkbenchError):
 
 class StackError(WorkbenchError):
     """The stack could not be created, updated or deleted."""
+
+
+class ResultError(WorkbenchError):
+    """A result file is damaged, in the way or cannot be written, or results cannot be compared."""
 
 
 class ReportError(WorkbenchError):

@@ -22,7 +22,7 @@ from workbench.function.tables import Tables, batch_get
 from workbench.measure.provenance import provenance
 from workbench.measure.timeline import Timeline
 from workbench.progress import progress
-from workbench.results import Run
+from workbench.runs import Run
 from workbench.scenarios import retail
 from workbench.scenarios.retail import Retail
 from workbench.servers import Services

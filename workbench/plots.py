@@ -10,27 +10,12 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 
-from workbench.measure.timeline import WAY
-from workbench.results import Run
+from workbench.measure.timeline import PARTS, WAY
+from workbench.runs import Run
 from workbench.summaries import percentile_ms
 
 COLOURS = ("#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#d55e00", "#f0e442", "#999999")
 _PERCENTILES = (50.0, 90.0, 95.0, 99.0)
-
-# What each part of the way is, for a reader who has not read the code.
-PARTS = {
-    "send": "wait to be sent (linger)",
-    "stream": "Kinesis: put → read",
-    "queue": "wait for the worker",
-    "call": "call the function",
-    "decode": "decode",
-    "enrich": "enrich (DynamoDB read)",
-    "embed": "embed",
-    "upsert": "upsert",
-    "query": "query",
-    "act": "act (DynamoDB write)",
-    "return": "return",
-}
 
 
 def stages(runs: Mapping[str, Run], ax: Axes | None = None) -> Axes:

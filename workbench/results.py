@@ -1,66 +1,87 @@
-"""What a run showed."""
+"""Results on disk: one Parquet file a point and run, its provenance inside, and one tidy DataFrame out of many of them.
 
-import dataclasses
-from collections.abc import Mapping, Sequence
+A sweep's folder has a manifest, ``sweep.json``, which names every file that belongs to it: nothing is found by a pattern.
+"""
 
+from collections.abc import Sequence
+from pathlib import Path
+
+import msgspec
 import pandas as pd
 
-from workbench.events import Recommendation
-from workbench.measure.timeline import WAY
-from workbench.scenarios.retail import Retail
-from workbench.settings import Settings
 
+class Result(msgspec.Struct, frozen=True, kw_only=True):
+    """What one point showed in one run. ``figures`` are named as in ``measure.metrics.METRICS``."""
 
-@dataclasses.dataclass(frozen=True)
-class Run:
-    """What one run showed. ``events`` has a row for each event (see ``Timeline.frame``), the declared warm-up included."""
-
-    settings: Settings
+    task: str  # what was done with the settings (see ``workbench.tasks``)
+    settings: dict  # ``Settings.to_dict()``
+    run: int  # 0, 1, …: which repeat
+    seed: int  # settings' seed + run: repeats differ in schedule, and all points of one repeat share it
     cloud: str
-    events: pd.DataFrame
-    cold_starts_ms: list[float]  # of the calls that first woke the function, which no other figure contains
-    recommendations: dict[str, Recommendation]  # the read model at the end
-    dead_letters: list[dict]  # what the dead-letter queue held of this run's records (see ``DeadLetters``)
-    replay: Retail
-    api_url: str
+    figures: dict[str, float] = {}
+    error: str = ""  # one line; "" if the point was measured
+    started: str  # ISO 8601, UTC
+    took_s: float
     provenance: dict[str, str]
 
-    @property
-    def measured(self) -> pd.DataFrame:
-        """The answered events after the warm-up."""
-        later = self.events.iloc[self.settings.warmup :]
-        return later[later.outcome == "answered"]
+
+class Point(msgspec.Struct, frozen=True):
+    """One line of a manifest: which file holds which settings' which run."""
+
+    settings: dict
+    run: int
+    file: str
+
+
+class Sweep(msgspec.Struct, frozen=True, kw_only=True):
+    """A sweep's manifest: what belongs to it. ``smoke`` marks one with too few repeats for a published finding."""
+
+    folder: Path
+    name: str
+    task: str
+    cloud: str
+    repeats: int
+    points: tuple[Point, ...]
 
     @property
-    def hits(self) -> pd.Series:
-        """By user with a next basket: 1.0 if any of their recommendations is in it, else 0.0 (hit rate@5 is the mean)."""
-        return self.hits_of({user: [entry["product_id"] for entry in made.items] for user, made in self.recommendations.items()})
+    def smoke(self) -> bool:
+        """Fewer than 5 repeats: good to see whether it works, not to conclude from."""
+        return self.repeats < 5
 
-    @property
-    def hits_of_popular(self) -> pd.Series:
-        """The same for the five most bought products, recommended to everybody."""
-        return self.hits_of(dict.fromkeys(self.replay.next_basket, self.replay.popular))
 
-    def hits_of(self, recommended: Mapping[str, Sequence[str]]) -> pd.Series:
-        """The same for other recommendations: product ids by user. A user without any has no hit."""
-        baskets = self.replay.next_basket
-        return pd.Series({user: float(not basket.isdisjoint(recommended.get(user, ()))) for user, basket in baskets.items()})
+def encode(result: Result, samples: pd.DataFrame | None = None) -> bytes:
+    """One result as a Parquet file's bytes: ``samples`` (one row an event, floats kept as float32), and the rest inside as JSON."""
+    raise NotImplementedError
 
-    def to_text(self) -> str:
-        """A short table for the terminal."""
-        counts = ", ".join(f"{number} {outcome}" for outcome, number in self.events.outcome.value_counts().items())
-        shown = self.measured[["latency_ms", *(f"{part}_ms" for part in WAY)]].quantile([0.5, 0.95, 0.99])
-        shown.index = ["p50", "p95", "p99"]
-        rows = [
-            f"{self.settings.placement} on {self.cloud}, settings {self.settings.hash}: {counts}; {self.lost} lost",
-            f"after {self.settings.warmup} events of warm-up, in ms:",
-            shown.round(1).to_string(),
-        ]
-        if self.cold_starts_ms:
-            rows.append(f"cold starts, apart: {', '.join(f'{ms:.0f}' for ms in self.cold_starts_ms)} ms")
-        return "\n".join(rows)
 
-    @property
-    def lost(self) -> int:
-        """Events that were neither answered nor dead-lettered nor refused by the producer. Anything but 0 is a fault."""
-        return int((self.events.outcome == "lost").sum())
+def save(data: bytes, path: Path) -> None:
+    """Write what ``encode`` gave: all of it or nothing, and never over another result.
+
+    Raises:
+        ResultError: the file exists, or it cannot be written (a full disk, no permission).
+    """
+    raise NotImplementedError
+
+
+def read(path: Path) -> tuple[Result, pd.DataFrame]:
+    """One result and its samples.
+
+    Raises:
+        ResultError: there is no such file, or it is damaged or no result.
+    """
+    raise NotImplementedError
+
+
+def load(sweep: Sweep | str | Path) -> pd.DataFrame:
+    """One row a point and run, units in the column names: settings, run, figures, error, provenance."""
+    raise NotImplementedError
+
+
+def samples(sweep: Sweep | str | Path) -> pd.DataFrame:
+    """One row an event of every measured point and run: ``settings`` (hash), ``run`` and what the task kept of each event."""
+    raise NotImplementedError
+
+
+def compare(a: pd.DataFrame, b: pd.DataFrame, figures: Sequence[str]) -> pd.DataFrame:
+    """Whether ``b`` differs from ``a`` by more than the noise between runs, figure by figure (frames as ``load`` gives them)."""
+    raise NotImplementedError

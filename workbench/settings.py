@@ -127,9 +127,12 @@ class Settings:
     # the load
     scenario: Literal["retail"] = "retail"
     start: str = "2017-11-06"  # first day of events that is replayed; everything before it is history
+    source: Literal["recorded", "synthetic"] = "recorded"  # what really happened, or draws from its habits, by the seed
     events: Positive = 1500
     rate: Annotated[float, msgspec.Meta(ge=0.0)] = 100.0  # events/s offered; 0: as fast as the stream takes them
     arrivals: Literal["constant", "poisson"] = "poisson"
+    loop: Literal["open", "closed"] = "open"  # closed: each client waits for its answer, and rate and arrivals mean nothing
+    clients: Annotated[int, msgspec.Meta(ge=1, le=1000)] = 4  # of a closed loop
     warmup: Annotated[int, msgspec.Meta(ge=0)] = 200  # events sent first and left out of every figure
     seed: int = 7
 
@@ -144,6 +147,7 @@ class Settings:
 
     # the function
     placement: Literal["inline", "lambda"] = "inline"
+    handler: Literal["batched", "published"] = "batched"  # ours, or the article's: see function/published.py
     variant: Literal["catalogue", "article", "none"] = "catalogue"  # see function/variants.py
     embedder: Literal["minilm", "text-embedding-3-small"] = "minilm"
     cache_ttl_s: Annotated[float, msgspec.Meta(ge=0.0)] = 300.0

@@ -8,7 +8,7 @@ import pandas as pd
 
 from workbench.measure.intervals import bootstrap_mean
 from workbench.measure.timeline import WAY
-from workbench.results import Run
+from workbench.runs import Run
 
 _EMULATED = ("stream", "enrich", "act")  # parts of the way that are calls to the cloud, and our share of making them
 

@@ -9,7 +9,7 @@ import pandas as pd
 
 from workbench.errors import ServiceError
 from workbench.finding import Figure, Finding
-from workbench.results import Run
+from workbench.runs import Run
 from workbench.summaries import percentile_ms, stages
 
 OURS, SIMILAR = "habits + similarity (ours)", "similarity alone"

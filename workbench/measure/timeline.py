@@ -19,6 +19,21 @@ from workbench.stream.source import Delivery
 # The way of an event, in order: each stage ends where the next begins, so they add up to the latency.
 WAY = ("send", "stream", "queue", "call", *STAGES, "return")
 
+# What each part of the way is, for a reader who has not read the code.
+PARTS = {
+    "send": "wait to be sent (linger)",
+    "stream": "Kinesis: put → read",
+    "queue": "wait for the worker",
+    "call": "call the function",
+    "decode": "decode",
+    "enrich": "enrich (DynamoDB read)",
+    "embed": "embed",
+    "upsert": "upsert",
+    "query": "query",
+    "act": "act (DynamoDB write)",
+    "return": "return",
+}
+
 
 class Timeline:
     """Collects what producer and event source report during one run; both call it from their threads."""

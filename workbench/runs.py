@@ -1,0 +1,66 @@
+"""What a run showed."""
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+
+import pandas as pd
+
+from workbench.events import Recommendation
+from workbench.measure.timeline import WAY
+from workbench.scenarios.retail import Retail
+from workbench.settings import Settings
+
+
+@dataclasses.dataclass(frozen=True)
+class Run:
+    """What one run showed. ``events`` has a row for each event (see ``Timeline.frame``), the declared warm-up included."""
+
+    settings: Settings
+    cloud: str
+    events: pd.DataFrame
+    cold_starts_ms: list[float]  # of the calls that first woke the function, which no other figure contains
+    recommendations: dict[str, Recommendation]  # the read model at the end
+    dead_letters: list[dict]  # what the dead-letter queue held of this run's records (see ``DeadLetters``)
+    replay: Retail
+    api_url: str
+    provenance: dict[str, str]
+
+    @property
+    def measured(self) -> pd.DataFrame:
+        """The answered events after the warm-up."""
+        later = self.events.iloc[self.settings.warmup :]
+        return later[later.outcome == "answered"]
+
+    @property
+    def hits(self) -> pd.Series:
+        """By user with a next basket: 1.0 if any of their recommendations is in it, else 0.0 (hit rate@5 is the mean)."""
+        return self.hits_of({user: [entry["product_id"] for entry in made.items] for user, made in self.recommendations.items()})
+
+    @property
+    def hits_of_popular(self) -> pd.Series:
+        """The same for the five most bought products, recommended to everybody."""
+        return self.hits_of(dict.fromkeys(self.replay.next_basket, self.replay.popular))
+
+    def hits_of(self, recommended: Mapping[str, Sequence[str]]) -> pd.Series:
+        """The same for other recommendations: product ids by user. A user without any has no hit."""
+        baskets = self.replay.next_basket
+        return pd.Series({user: float(not basket.isdisjoint(recommended.get(user, ()))) for user, basket in baskets.items()})
+
+    def to_text(self) -> str:
+        """A short table for the terminal."""
+        counts = ", ".join(f"{number} {outcome}" for outcome, number in self.events.outcome.value_counts().items())
+        shown = self.measured[["latency_ms", *(f"{part}_ms" for part in WAY)]].quantile([0.5, 0.95, 0.99])
+        shown.index = ["p50", "p95", "p99"]
+        rows = [
+            f"{self.settings.placement} on {self.cloud}, settings {self.settings.hash}: {counts}; {self.lost} lost",
+            f"after {self.settings.warmup} events of warm-up, in ms:",
+            shown.round(1).to_string(),
+        ]
+        if self.cold_starts_ms:
+            rows.append(f"cold starts, apart: {', '.join(f'{ms:.0f}' for ms in self.cold_starts_ms)} ms")
+        return "\n".join(rows)
+
+    @property
+    def lost(self) -> int:
+        """Events that were neither answered nor dead-lettered nor refused by the producer. Anything but 0 is a fault."""
+        return int((self.events.outcome == "lost").sum())
