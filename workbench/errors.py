@@ -13,6 +13,8 @@
     ├── FunctionFailed      the function raised, timed out or was not reached
     ├── ServiceError        a server did not start, answer or stay up
     ├── StackError          the stack could not be deployed
+    ├── MeasureError        a figure cannot be had from these samples
+    │   └── TooFewSamples   a percentile that so few samples do not carry
     ├── ResultError         a result cannot be written, read or compared
     └── ReportError         a notebook could not be executed as asked
 
@@ -82,6 +84,19 @@ class ServiceError(WorkbenchError):
 
 class StackError(WorkbenchError):
     """The stack could not be created, updated or deleted."""
+
+
+class MeasureError(WorkbenchError):
+    """Samples that cannot be recorded, or do not carry the figure that was asked of them."""
+
+
+class TooFewSamples(MeasureError):
+    """A percentile with too few samples beyond it: ``needed`` in all, where there are ``samples``."""
+
+    def __init__(self, percentile: float, needed: int, samples: int) -> None:
+        there = f"there is {samples}" if samples == 1 else f"there are {samples:,}"
+        super().__init__(f"p{percentile:g} needs {needed:,} samples, {there}")
+        self.percentile, self.needed, self.samples = percentile, needed, samples
 
 
 class ResultError(WorkbenchError):

@@ -1,7 +1,9 @@
 """Hand-made deliveries: what became of each event, and where its time went."""
 
 import threading
+from types import SimpleNamespace
 
+import msgspec
 import numpy as np
 import pytest
 
@@ -73,6 +75,7 @@ def test_the_parts_of_the_way_are_what_was_measured_and_add_up_to_the_latency():
     assert {stage: row[f"{stage}_ms"] for stage in WAY} == _PARTS_MS
     assert row.latency_ms == sum(_PARTS_MS.values()) == 109
     assert row.service_ms == 106  # from the call that sent it
+    assert row.freshness_ms == 20 + 5 + 7 + 1 + 2 + 4 + 8  # from there until its vector was in the index
     assert (row.event_id, row.user_id, row.outcome) == ("event-0", "user", "answered")
     assert (row.attempts, row.batch, bool(row.cold)) == (1, 1, True)
 
@@ -177,3 +180,71 @@ def test_waiting_ends_when_something_is_settled():
     timer.start()
     assert timeline.wait(20) == 1
     timer.join()
+
+
+def test_what_was_sent_has_its_wait_to_be_sent_whatever_became_of_it():
+    timeline = Timeline([_event(number) for number in range(5)], _JSON)
+    timeline.due_ns[:] = _START
+    for number in range(4):
+        timeline.sent(number, _START + (number + 1) * _MS)
+    timeline.delivered(_delivery(0))
+    timeline.delivered(_delivery(1, reported=(1,), dead=(1,)))
+    timeline.delivered(_delivery(2, failure="ValueError: away"))
+    timeline.refused(4, EventRejected("event-4", "too large"))
+    frame = timeline.frame()
+    assert frame.outcome.tolist() == ["answered", "dead", "lost", "lost", "refused"]
+    assert frame.send_ms.tolist()[:4] == [1, 2, 3, 4] and np.isnan(frame.send_ms[4])
+    later = [f"{name}_ms" for name in (*WAY[1:], "latency", "service", "freshness")]
+    assert frame[later].isna().all(axis=1).tolist() == [False, True, True, True, True]
+
+
+def test_records_that_were_taken_one_by_one_are_timed_one_by_one():
+    """Three of a batch, 63 ms of work each, 2 ms between them: the wait for one's turn is a wait for the worker."""
+    timeline, work = _timeline(3), sum(_STAGES_MS.values())
+    delivery = _delivery(0, 1, 2, received_ms=30)
+    began = [delivery.answer["started_ns"] + number * (work + 2) * _MS for number in range(3)]
+    spent = {stage: ms * _MS for stage, ms in _STAGES_MS.items()}
+    records = {str(1000 + number): {"started_ns": began[number], "stages_ns": spent} for number in range(3)}
+    summed = {stage: 3 * ns for stage, ns in spent.items()}
+    ended = began[2] + (work + 40) * _MS
+    timeline.delivered(
+        msgspec.structs.replace(delivery, answered_ns=ended, answer=delivery.answer | {"records": records, "stages_ns": summed})
+    )
+    frame = timeline.frame()
+    assert frame.queue_ms.tolist() == [5, 5 + 65, 5 + 130] and frame.stream_ms.tolist() == [27, 17, 7]
+    assert {stage: frame[f"{stage}_ms"].tolist() for stage in STAGES} == {stage: [ms] * 3 for stage, ms in _STAGES_MS.items()}
+    assert frame.return_ms.tolist() == [0, 0, 0]  # a record's answer is there when its own work is done
+    assert frame.latency_ms.tolist() == [30 + 12 + 63, 20 + 12 + 65 + 63, 10 + 12 + 130 + 63]
+    assert frame.freshness_ms.tolist() == [27 + 12 + 15, 17 + 12 + 65 + 15, 7 + 12 + 130 + 15]
+    assert (frame[[f"{stage}_ms" for stage in WAY]].sum(axis=1) == frame.latency_ms).all()
+
+
+def test_the_functions_answers_are_kept_in_their_order_without_failures():
+    timeline = _timeline(2)
+    first, second = _delivery(0), _delivery(1, cold=True)
+    for delivery in (first, _delivery(1, failure="ValueError: away"), second):
+        timeline.delivered(delivery)
+    assert timeline.answers == [first.answer, second.answer]
+
+
+def test_waiting_for_one_event_ends_when_that_one_is_settled_however():
+    timeline = _timeline(4)
+    assert not timeline.wait_for(0, 0)
+    timeline.delivered(_delivery(1))
+    assert timeline.wait_for(1, 0) and not timeline.wait_for(0, 0.01)
+    timeline.delivered(_delivery(2, failure="ValueError: away", dead=(2,)))
+    timeline.refused(3, EventRejected("event-3", "too large"))
+    assert timeline.wait_for(2, 0) and timeline.wait_for(3, 0)
+    timer = threading.Timer(0.05, timeline.delivered, args=(_delivery(0),))
+    timer.start()
+    assert timeline.wait_for(0, 20)
+    timer.join()
+
+
+def test_the_probe_is_told_of_each_event_that_is_sent():
+    told = []
+    probe = SimpleNamespace(sent=lambda index, ns: told.append((index, ns)))
+    timeline = Timeline([_event(number) for number in range(3)], _JSON, probe=probe)
+    timeline.sent(2, _START)
+    timeline.sent(0, _START + 1)
+    assert told == [(2, _START), (0, _START + 1)] and timeline.sent_ns.tolist() == [_START + 1, 0, _START]

@@ -41,6 +41,7 @@ METRICS: dict[str, Metric] = {
     "service_p99_ms": Metric("p99 service time, sent → recommended", "ms", "lower"),
     "freshness_p50_ms": Metric("p50 freshness, put → findable", "ms", "lower"),
     "freshness_p95_ms": Metric("p95 freshness, put → findable", "ms", "lower"),
+    "probed_freshness_ms": Metric("median put → found by a search", "ms", "lower"),
     "cold_start_ms": Metric("mean cold start", "ms", "lower"),
     **{f"{part}_ms": Metric(f"mean time: {label}", "ms", "lower", None) for part, label in PARTS.items()},
     "events_per_batch": Metric("events a batch", "events", "neither"),

@@ -6,6 +6,7 @@ event that could not be sent in time carries its waiting (no coordinated omissio
 
 import threading
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -14,10 +15,13 @@ from workbench.codecs import Codec
 from workbench.errors import DecodeError, EventRejected
 from workbench.events import Event
 from workbench.function.processor import STAGES
+from workbench.measure.findable import FindableProbe
 from workbench.stream.source import Delivery
 
 # The way of an event, in order: each stage ends where the next begins, so they add up to the latency.
 WAY = ("send", "stream", "queue", "call", *STAGES, "return")
+
+_UNTIL_FINDABLE = STAGES[: STAGES.index("upsert") + 1]  # the stages after which the event's vector is in the index
 
 # What each part of the way is, for a reader who has not read the code.
 PARTS = {
@@ -38,8 +42,11 @@ PARTS = {
 class Timeline:
     """Collects what producer and event source report during one run; both call it from their threads."""
 
-    def __init__(self, events: Sequence[Event], codec: Codec, *, foreign: int = 0) -> None:
-        """``foreign`` is how many records that are no events of this run must be settled, too, before it is over."""
+    def __init__(self, events: Sequence[Event], codec: Codec, *, foreign: int = 0, probe: FindableProbe | None = None) -> None:
+        """``foreign`` is how many records that are no events of this run must be settled, too, before it is over.
+
+        ``probe`` is told of each event that is sent.
+        """
         self._events, self._codec = events, codec
         self._index = {event.event_id: number for number, event in enumerate(events)}
         self.due_ns = np.zeros(len(events), np.int64)
@@ -47,12 +54,14 @@ class Timeline:
         self._deliveries: list[Delivery] = []
         self._refused: dict[int, EventRejected] = {}
         self._open = set(range(len(events)))
-        self._foreign = foreign
+        self._foreign, self._probe = foreign, probe
         self._changed = threading.Condition()
 
     def sent(self, index: int, ns: int) -> None:
         """Event ``index`` was handed to a PutRecords call at ``ns``."""
         self.sent_ns[index] = ns
+        if self._probe:
+            self._probe.sent(index, ns)
 
     def delivered(self, delivery: Delivery) -> None:
         """One call of the function."""
@@ -70,12 +79,22 @@ class Timeline:
             self._open.discard(index)
             self._changed.notify_all()
 
+    def wait_for(self, index: int, timeout_s: float) -> bool:
+        """Wait at most this long; returns whether event ``index`` is settled."""
+        with self._changed:
+            return self._changed.wait_for(lambda: index not in self._open, timeout_s)
+
     def wait(self, timeout_s: float) -> int:
         """Wait for progress at most this long; returns how many records are still on their way."""
         with self._changed:
             if self._open or self._foreign:
                 self._changed.wait(timeout_s)
             return len(self._open) + self._foreign
+
+    @property
+    def answers(self) -> list[dict]:
+        """What the function answered, call by call."""
+        return [delivery.answer for delivery in self._deliveries if delivery.answer is not None]
 
     @property
     def dead(self) -> list[tuple[dict, str]]:
@@ -91,8 +110,9 @@ class Timeline:
         """One row an event, in the order they were due.
 
         ``outcome`` is answered, dead, refused or lost. ``latency_ms`` is due → answered; ``<stage>_ms`` for each stage of ``WAY``
-        add up to it. An event that was delivered more than once is timed by the delivery that settled it; ``attempts``
-        counts them.
+        add up to it. ``service_ms`` is sent → answered, ``freshness_ms`` sent → upserted. Of an event that was not answered only
+        ``send_ms`` is known, if it was sent. An event that was delivered more than once is
+        timed by the delivery that settled it; ``attempts`` counts them.
         """
         rows = [_unsettled() for _ in self._events]
         for delivery in self._deliveries:
@@ -103,6 +123,7 @@ class Timeline:
         for number in self._refused:
             rows[number]["outcome"] = "refused"
         frame = pd.DataFrame(rows)
+        frame["send_ms"] = np.where(self.sent_ns > 0, (self.sent_ns - self.due_ns) / 1e6, np.nan)
         frame.insert(0, "event_id", [event.event_id for event in self._events])
         frame.insert(1, "user_id", [event.user_id for event in self._events])
         frame["due_s"] = (self.due_ns - self.due_ns.min()) / 1e9
@@ -117,19 +138,19 @@ class Timeline:
         row["batch"] = len(delivery.records)
         if row["outcome"] == "dead":
             return
-        answer = delivery.answer
-        stages = {f"{name}_ms": answer["stages_ns"][name] / 1e6 for name in STAGES}
-        began, ended = answer["started_ns"], answer["started_ns"] + sum(answer["stages_ns"].values())
+        served = _served(delivery, sequence_number)
+        turn_ns = served.began_ns - delivery.answer["started_ns"]  # what the records before it took
+        findable_ns = served.began_ns + sum(served.stages_ns[name] for name in _UNTIL_FINDABLE)
         row |= {
-            "latency_ms": (delivery.answered_ns - self.due_ns[number]) / 1e6,
-            "service_ms": (delivery.answered_ns - self.sent_ns[number]) / 1e6,
-            "cold": bool(answer.get("cold")),
-            "send_ms": (self.sent_ns[number] - self.due_ns[number]) / 1e6,
+            "latency_ms": (served.answered_ns - self.due_ns[number]) / 1e6,
+            "service_ms": (served.answered_ns - self.sent_ns[number]) / 1e6,
+            "freshness_ms": (findable_ns - self.sent_ns[number]) / 1e6,
+            "cold": bool(delivery.answer.get("cold")),
             "stream_ms": (delivery.received_ns[place] - self.sent_ns[number]) / 1e6,
-            "queue_ms": (delivery.invoked_ns - delivery.received_ns[place]) / 1e6,
-            "call_ms": (began - delivery.invoked_ns) / 1e6,
-            **stages,
-            "return_ms": (delivery.answered_ns - ended) / 1e6,
+            "queue_ms": (delivery.invoked_ns - delivery.received_ns[place] + turn_ns) / 1e6,
+            "call_ms": (delivery.answer["started_ns"] - delivery.invoked_ns) / 1e6,
+            **{f"{name}_ms": ns / 1e6 for name, ns in served.stages_ns.items()},
+            "return_ms": (served.answered_ns - served.began_ns - sum(served.stages_ns.values())) / 1e6,
         }
 
     def _number(self, record: dict) -> int | None:
@@ -140,11 +161,27 @@ class Timeline:
             return None
 
 
+class _Served(NamedTuple):
+    """One record's part of a call."""
+
+    began_ns: int
+    answered_ns: int
+    stages_ns: dict[str, int]
+
+
+def _served(delivery: Delivery, sequence_number: str) -> _Served:
+    """A batch is served as one; a function that takes its records one by one says so of each, and it is answered at its end."""
+    one = delivery.answer.get("records", {}).get(sequence_number)
+    if one is None:
+        return _Served(delivery.answer["started_ns"], delivery.answered_ns, delivery.answer["stages_ns"])
+    return _Served(one["started_ns"], one["started_ns"] + sum(one["stages_ns"].values()), one["stages_ns"])
+
+
 def _settled(delivery: Delivery, sequence_number: str) -> bool:
     processed = delivery.answer is not None and sequence_number not in delivery.failed
     return processed or sequence_number in delivery.dead
 
 
 def _unsettled() -> dict:
-    empty = {"outcome": "lost", "attempts": 0, "batch": 0, "latency_ms": np.nan, "service_ms": np.nan, "cold": False}
-    return empty | {f"{stage}_ms": np.nan for stage in WAY}
+    times = dict.fromkeys(("latency_ms", "service_ms", "freshness_ms"), np.nan)
+    return {"outcome": "lost", "attempts": 0, "batch": 0, **times, "cold": False} | {f"{stage}_ms": np.nan for stage in WAY}
