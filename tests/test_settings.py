@@ -17,10 +17,11 @@ NAMES = [field.name for field in dataclasses.fields(Settings)]
 # Every field, none of them at its default, as the canonical JSON: sorted names, Python's separators, floats as floats.
 EVERY_FIELD = (
     '{"arrivals": "constant", "batch_size": 11, "batching_window_ms": 12, "cache_ttl_s": 13.5, "candidates": 64, '
-    '"catalogue": 1500, "codec": "json", "embedder": "text-embedding-3-small", "events": 16, "habit_weight": 1.75, '
-    '"half_life": 18.0, "index": {"type": "ivf", "nlist": 19, "nprobe": 2}, "linger_ms": 20, "maximum_retry_attempts": 21, '
-    '"placement": "lambda", "poll_interval_ms": 23, "popularity_weight": 0.25, "rate": 250.0, "scenario": "retail", '
-    '"seed": 26, "shards": 27, "start": "2017-10-02", "variant": "article", "warmup": 30}'
+    '"catalogue": 1500, "clients": 9, "codec": "json", "embedder": "text-embedding-3-small", "events": 16, '
+    '"habit_weight": 1.75, "half_life": 18.0, "handler": "published", "index": {"type": "ivf", "nlist": 19, "nprobe": 2}, '
+    '"linger_ms": 20, "loop": "closed", "maximum_retry_attempts": 21, "placement": "lambda", "poll_interval_ms": 23, '
+    '"popularity_weight": 0.25, "query_slowdown": 1.5, "rate": 250.0, "scenario": "retail", "seed": 26, "shards": 27, '
+    '"source": "synthetic", "stall_s": 0.5, "start": "2017-10-02", "variant": "article", "warmup": 30}'
 )
 CHANGED = {
     "arrivals": "constant",
@@ -29,19 +30,25 @@ CHANGED = {
     "cache_ttl_s": 13.5,
     "candidates": 64,
     "catalogue": 1500,
+    "clients": 9,
     "embedder": "text-embedding-3-small",
     "events": 16,
     "habit_weight": 1.75,
     "half_life": 18,
+    "handler": "published",
     "index": IVF(nlist=19, nprobe=2),
     "linger_ms": 20,
+    "loop": "closed",
     "maximum_retry_attempts": 21,
     "placement": "lambda",
     "poll_interval_ms": 23,
     "popularity_weight": 0.25,
+    "query_slowdown": 1.5,
     "rate": 250,
     "seed": 26,
     "shards": 27,
+    "source": "synthetic",
+    "stall_s": 0.5,
     "start": "2017-10-02",
     "variant": "article",
     "warmup": 30,
@@ -124,7 +131,7 @@ def test_the_hash_is_that_of_the_canonical_json():
     settings = Settings(**CHANGED)
     assert settings.to_dict().keys() == set(NAMES)
     assert all(getattr(settings, name) != getattr(Settings(), name) for name in CHANGED), "each field is off its default"
-    assert settings.hash == hashlib.sha256(EVERY_FIELD.encode()).hexdigest()[:12] == "ace3bcd3c15c"
+    assert settings.hash == hashlib.sha256(EVERY_FIELD.encode()).hexdigest()[:12] == "ba2ce84df55e"
 
 
 def test_the_hash_does_not_depend_on_the_order_of_the_fields():

@@ -9,7 +9,7 @@ REPORTS = ROOT / "reports"
 
 
 def state() -> Path:
-    """Logs, caches, what runs now: can be deleted when nothing runs. ``WORKBENCH_STATE`` names another folder."""
+    """Results, logs, caches, what runs now. Nothing but results is lost with it. ``WORKBENCH_STATE`` names another folder."""
     return Path(os.environ.get("WORKBENCH_STATE") or ROOT / ".workbench")
 
 
@@ -21,3 +21,8 @@ def services_file() -> Path:
 def embeddings_file() -> Path:
     """Every embedding that was ever computed on this machine."""
     return state() / "embeddings.sqlite"
+
+
+def results() -> Path:
+    """What sweeps measured: a folder for each, by its name."""
+    return state() / "results"

@@ -116,6 +116,12 @@ def parse_index(text: str) -> Index:
         raise SettingError("index", text, f"{kind} takes {fields} as whole numbers ({error})") from None
 
 
+def index_text(index: Index) -> str:
+    """The same in words, with every parameter: ``"flat"``, ``"ivf:nlist=128,nprobe=16"``. ``parse_index`` reads it."""
+    kind, options = index.__struct_config__.tag, msgspec.structs.asdict(index)
+    return f"{kind}:{','.join(f'{name}={value}' for name, value in options.items())}" if options else kind
+
+
 @_value
 class Settings:
     """One design under one load. Every field is part of the hash.
@@ -134,7 +140,11 @@ class Settings:
     loop: Literal["open", "closed"] = "open"  # closed: each client waits for its answer, and rate and arrivals mean nothing
     clients: Annotated[int, msgspec.Meta(ge=1, le=1000)] = 4  # of a closed loop
     warmup: Annotated[int, msgspec.Meta(ge=0)] = 200  # events sent first and left out of every figure
-    seed: int = 7
+    seed: Annotated[int, msgspec.Meta(ge=0)] = 7
+
+    # faults planted on purpose, to see that measuring finds them
+    stall_s: Annotated[float, msgspec.Meta(ge=0.0, le=60.0)] = 0.0  # half-way the function stands still for that long, once
+    query_slowdown: Annotated[float, msgspec.Meta(ge=1.0, le=100.0)] = 1.0  # how many times as long a query takes; inline only
 
     # the stream and its consumer
     linger_ms: Annotated[int, msgspec.Meta(ge=0, le=10_000)] = 10  # a producer's wait for more events to put in one call
