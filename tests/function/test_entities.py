@@ -1,5 +1,7 @@
 """What is kept in DynamoDB comes back as it was, and an activity's vector is the decayed mean that it claims to be."""
 
+import json
+
 import msgspec
 import numpy as np
 import pytest
@@ -50,6 +52,11 @@ def test_a_recommendation_comes_back_as_it_was_and_with_it_the_activity(dynamodb
 def test_nothing_to_recommend_is_kept_as_nothing():
     made = Recommendation("7", (), "t")
     assert recommendation_from_item(recommendation_item(made, Activity((), np.ones(2, np.float32)))) == made
+
+
+def test_what_is_recommended_is_one_json_text():
+    item = recommendation_item(Recommendation("7", LISTED, "t"), Activity((), np.ones(2, np.float32)))
+    assert item["items"].keys() == {"S"} and json.loads(item["items"]["S"]) == list(LISTED)
 
 
 def test_keeping_a_vector_changes_a_cosine_by_less_than_a_thousandth():

@@ -66,6 +66,8 @@ def _config(service: str, *, local: bool) -> Config:
         # A read timeout is retried, and an Invoke that is retried runs the function twice: wait as long as one may take.
         "read_timeout": _LONGEST_FUNCTION_S + 10 if service == "lambda" else 60,
         "retries": {"mode": "standard", "total_max_attempts": 4},
+        # A fixed name: boto3 builds its own anew for each call, which takes a tenth of the call's processor time.
+        "user_agent": "vector-stream-workbench",
         # The service checks its input; doing it here as well takes 0.5 to 0.8 ms of processor a call of 25 to 100 items.
         "parameter_validation": False,
         "disable_request_compression": True,
