@@ -195,6 +195,33 @@ def test_both_handlers_run_in_a_bare_interpreter(run, dynamodb, tables, vectors_
     assert all("user_id" in each["message"] for each in missing) and "500 ASCII" in missing[-1]["message"]
 
 
+def test_the_articles_handler_runs_in_a_bare_interpreter(run, dynamodb, tables, vectors_url, embeddings_url):
+    name, embedder = f"bare-{uuid.uuid4().hex[:8]}", OpenAI.embedder
+    put_items(dynamodb, tables.products, (each.to_item() for each in PRODUCTS))
+    told = Configuration(SETTINGS.but(handler="published").to_dict(), embedder.model, embedder.dimension, name)
+    values = {
+        "PROFILES_TABLE": tables.profiles,
+        "PRODUCTS_TABLE": tables.products,
+        "RECOMMENDATIONS_TABLE": tables.recommendations,
+        "VECTORS_URL": vectors_url,
+        "VECTORS_KEY": KEY,
+        "EMBEDDINGS_URL": embeddings_url,
+        "EMBEDDINGS_KEY": KEY,
+        "FUNCTION_SETTINGS": told.to_json(),
+    }
+    clicks = [event(f"e{n}", "anna", f"p{n}", NOON + n) for n in range(7)]
+    told = run("workbench.function.process", variables("Process", values), [batch(*clicks), batch(clicks[-1]), {"Records": []}])
+    first, again, empty = told["answers"]
+    assert told["foreign"] == [] and [answer["cold"] for answer in told["answers"]] == [True, False, False]
+
+    newest = embedder.vector(PRODUCTS[6].description)
+    nearest = sorted(range(6), key=lambda n: -float(newest @ embedder.vector(PRODUCTS[n].description)))[:4]
+    assert [item["product_id"] for item in first["recommendations"]["anna"]] == [f"p{n}" for n in nearest]
+    assert again["recommendations"] == first["recommendations"] and empty["recommendations"] == {}
+    assert list(first["records"]) == [str(number) for number in range(1, 8)] and first["batchItemFailures"] == []
+    assert dynamodb.scan(TableName=tables.recommendations)["Items"] == []
+
+
 def _best(taste: np.ndarray, vectors: dict, *, without: set[str], weight: dict[str, float]) -> list[tuple[str, float]]:
     scores = {
         each.product_id: float(taste @ vectors[each.product_id])

@@ -3,13 +3,15 @@ from collections import Counter
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from workbench.clock import now_ns
 from workbench.codecs import codec
 from workbench.errors import EventRejected, ServiceError
 from workbench.events import Event
 from workbench.stream import producer as module
-from workbench.stream.producer import BYTES_A_CALL, BYTES_A_RECORD, Producer
+from workbench.stream.producer import BYTES_A_CALL, BYTES_A_RECORD, Producer, in_lanes
 from workbench.stream.schedule import schedule
 
 _JSON = codec("json")
@@ -201,3 +203,56 @@ def test_an_event_that_is_not_unicode_is_refused_alone():
     assert sorted(number for call in kinesis.ids for number in call) == ["0", "3"]
     assert sorted(observer.refusals) == [1, 2]
     assert str(observer.refusals[1]) == "event '1': it holds text that is not Unicode (a lone surrogate)"
+
+
+def test_sending_one_is_a_call_of_its_own():
+    kinesis, observer, begun = _Kinesis(), _Observer(), now_ns()
+    producer = Producer(kinesis, "stream", _JSON, observer=observer, linger_ms=10_000)  # which holds nothing back here
+    producer.send_one(7, _event(1, user="a"), stop=threading.Event())
+    producer.send_one(3, _event(2, user="b"), stop=threading.Event())
+    assert kinesis.ids == [["1"], ["2"]] and [call[0]["PartitionKey"] for call in kinesis.calls] == ["a", "b"]
+    assert list(observer.sent_ns) == [7, 3]
+    assert begun <= observer.sent_ns[7] <= observer.sent_ns[3] <= now_ns()
+
+
+def test_sending_one_that_can_be_no_record_says_so_and_calls_nothing():
+    kinesis, observer = _Kinesis(), _Observer()
+    Producer(kinesis, "stream", _JSON, observer=observer).send_one(4, _event(1, user=""), stop=threading.Event())
+    assert kinesis.calls == [] and observer.sent_ns == {} and list(observer.refusals) == [4]
+
+
+def test_one_event_that_a_call_refused_is_sent_again(monkeypatch):
+    monkeypatch.setattr(module, "_BACKOFF_S", (0.0, 0.0))
+    kinesis = _Kinesis({0}, {0})
+    Producer(kinesis, "stream", _JSON, observer=_Observer()).send_one(0, _event(1), stop=threading.Event())
+    assert kinesis.ids == [["1"], ["1"], ["1"]]
+
+
+@given(users=st.lists(st.sampled_from([f"user-{number}" for number in range(12)]), max_size=60), lanes=st.integers(1, 9))
+def test_lanes_share_out_all_events_and_split_no_user(users, lanes):
+    events = [_event(number, user=user) for number, user in enumerate(users)]
+    given_: list[list[int]] = []
+    in_lanes(events, lanes, given_.append, stop=threading.Event())
+    assert len(given_) == lanes and sorted(index for lane in given_ for index in lane) == list(range(len(events)))
+    assert all(lane == sorted(lane) for lane in given_)
+    owners = [{users[index] for index in lane} for lane in given_]
+    assert sum(map(len, owners)) == len(set(users))  # no user is in two lanes
+
+
+def test_all_lanes_run_at_once():
+    together = threading.Barrier(5, timeout=20)
+    in_lanes([], 5, lambda lane: together.wait(), stop=threading.Event())
+
+
+def test_the_first_error_of_a_lane_stops_the_others_and_is_raised():
+    stop, ended = threading.Event(), []
+
+    def send(lane: list[int]) -> None:
+        if 0 in lane:
+            raise LookupError("of the first event's lane")
+        assert stop.wait(20)
+        ended.append(lane)
+
+    with pytest.raises(LookupError, match="of the first event's lane"):
+        in_lanes([_event(number, user=f"user-{number}") for number in range(20)], 4, send, stop=stop)
+    assert len(ended) == 3

@@ -7,6 +7,7 @@ import dataclasses
 import datetime
 import functools
 import hashlib
+from typing import Literal
 
 import numpy as np
 import pandas as pd
@@ -14,6 +15,7 @@ import pandas as pd
 from workbench.errors import DataError, SettingError
 from workbench.events import Event
 from workbench.function.entities import Habit, Product, Profile
+from workbench.scenarios import synthetic
 
 HABITS = 20  # habits a profile holds
 HABIT_HALF_LIFE_DAYS = 60.0
@@ -23,7 +25,7 @@ _NOT_FOR_SALE = ("FUEL", "COUPON")  # departments whose "products" nobody can be
 
 @dataclasses.dataclass(frozen=True)
 class Retail:
-    """One replay: everything known before ``start``, the events from then on, and what really was bought next."""
+    """One replay: everything known before ``start``, the events from then on, and what really was bought next (if known)."""
 
     events: list[Event]  # in time order
     profiles: list[Profile]  # of the users in the events
@@ -37,35 +39,45 @@ class Retail:
         return tuple(product.product_id for product in self.catalogue[:POPULAR])
 
 
-def load(*, start: str, events: int, catalogue: int) -> Retail:
+def load(
+    *, start: str, events: int, catalogue: int, source: Literal["recorded", "synthetic"] = "recorded", seed: int = 0
+) -> Retail:
     """The replay of ``events`` purchases from the day ``start`` (YYYY-MM-DD) on.
 
+    ``recorded`` are those that really followed. ``synthetic`` are drawn from the history by ``seed`` (see ``synthetic.draw``):
+    any number of them, and nothing is known of a next basket.
+
     Raises:
-        SettingError: ``start`` is no day of the data, or fewer events follow it.
+        SettingError: ``start`` is no day of the data, fewer recorded events follow it, or an unknown source or seed.
         DataError: the data package is missing.
     """
     transactions = _purchases()
     first = _day(start, transactions.transaction_timestamp)
-    history, future = (
-        transactions[transactions.transaction_timestamp < first],
-        transactions[transactions.transaction_timestamp >= first],
-    )
-    if len(future) < events:
-        raise SettingError("events", events, f"at most {len(future)} purchases follow {start}")
-    replay = future.iloc[:events]
+    cut = transactions.transaction_timestamp.searchsorted(first)  # they are in time order
+    history, future = transactions.iloc[:cut], transactions.iloc[cut:]
     products = _products(history)
     listed = list(products.values())[:catalogue]
+    if source == "recorded":
+        if len(future) < events:
+            raise SettingError("events", events, f"at most {len(future)} purchases follow {start}")
+        replay = future.iloc[:events]
+        flow = _events(replay)
+        profiles = _profiles(history, replay.household_id.unique(), products, first)
+        next_basket = _next_baskets(replay, future.iloc[events:])
+    elif source == "synthetic":
+        if seed < 0:
+            raise SettingError("seed", seed, "a whole number from 0 on")
+        households = _profiles(history, history.household_id.unique(), products, first)
+        flow = synthetic.draw(history, start=first, profiles=households, catalogue=listed, events=events, seed=seed)
+        users = {event.user_id for event in flow}
+        profiles = [profile for profile in households if profile.user_id in users]
+        next_basket = {}
+    else:
+        raise SettingError("source", source, "recorded or synthetic")
     named = {product.product_id: product for product in listed}
-    for product_id in replay.product_id.unique():
-        product = _described(str(product_id), products)
-        named[product.product_id] = product
-    return Retail(
-        events=_events(replay),
-        profiles=_profiles(history, replay.household_id.unique(), products, first),
-        products=list(named.values()),
-        catalogue=listed,
-        next_basket=_next_baskets(replay, future.iloc[events:]),
-    )
+    for product_id in dict.fromkeys(event.product_id for event in flow):
+        named[product_id] = _described(product_id, products)
+    return Retail(events=flow, profiles=profiles, products=list(named.values()), catalogue=listed, next_basket=next_basket)
 
 
 def _table(name: str) -> pd.DataFrame:
@@ -154,22 +166,20 @@ def _events(replay: pd.DataFrame) -> list[Event]:
 
 
 def _profiles(history: pd.DataFrame, users: np.ndarray, products: dict[str, Product], start: pd.Timestamp) -> list[Profile]:
-    bought = history[history.household_id.isin(users)].drop_duplicates(["basket_id", "product_id"])
+    columns = ["household_id", "basket_id", "product_id", "transaction_timestamp"]
+    bought = history.loc[history.household_id.isin(users), columns].drop_duplicates(["basket_id", "product_id"])
     age_days = (start - bought.transaction_timestamp).dt.total_seconds() / 86_400
     weights = bought.assign(weight=0.5 ** (age_days / HABIT_HALF_LIFE_DAYS)).groupby(["household_id", "product_id"]).weight.sum()
     ranked = weights.reset_index().sort_values(["household_id", "weight", "product_id"], ascending=[True, False, True])
-    demographics = _table("demographics").set_index("household_id")
+    ranked = ranked[ranked.product_id.isin([int(product_id) for product_id in products])].groupby("household_id").head(HABITS)
+    demographics = _table("demographics").set_index("household_id").to_dict("index")
     habits: dict[int, list[Habit]] = {int(user): [] for user in users}
     for user, product, weight in zip(ranked.household_id, ranked.product_id, ranked.weight, strict=True):
-        if len(habits[user]) < HABITS and str(product) in products:
-            habits[user].append(Habit(products[str(product)], round(float(weight), 4)))
-    return [Profile(str(user), _demographics(user, demographics), tuple(owned)) for user, owned in habits.items()]
-
-
-def _demographics(user: int, table: pd.DataFrame) -> dict[str, str]:
-    if user not in table.index:
-        return {}
-    return {name: value for name, value in table.loc[user].items() if isinstance(value, str)}
+        habits[user].append(Habit(products[str(product)], round(float(weight), 4)))
+    published = {
+        user: {name: text for name, text in about.items() if isinstance(text, str)} for user, about in demographics.items()
+    }
+    return [Profile(str(user), published.get(user, {}), tuple(owned)) for user, owned in habits.items()]
 
 
 def _next_baskets(replay: pd.DataFrame, later: pd.DataFrame) -> dict[str, frozenset[str]]:

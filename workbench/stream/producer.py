@@ -6,7 +6,7 @@ and a call that succeeds may still have refused some of its records. One that is
 
 import threading
 import zlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 import numpy as np
@@ -50,23 +50,7 @@ class Producer:
         Raises:
             ServiceError: the stream refused events for longer than the retries last, or does not answer.
         """
-        errors: list[BaseException] = []
-        lanes = [[index for index, event in enumerate(events) if _lane(event) == lane] for lane in range(SENDERS)]
-
-        def run(lane: list[int]) -> None:
-            try:
-                self._run(lane, events, due_ns, stop)
-            except BaseException as error:  # a thread cannot raise to its starter: hand it over, and stop the others
-                errors.append(error)
-                stop.set()
-
-        threads = [threading.Thread(target=run, args=(lane,), name=f"sender-{number}") for number, lane in enumerate(lanes)]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
-        if errors:
-            raise errors[0]
+        in_lanes(events, SENDERS, lambda lane: self._run(lane, events, due_ns, stop), stop=stop)
 
     def _run(self, lane: list[int], events: Sequence[Event], due_ns: np.ndarray, stop: threading.Event) -> None:
         position = 0
@@ -98,6 +82,16 @@ class Producer:
         if records:
             self._put(records, stop)
         return taken
+
+    def send_one(self, index: int, event: Event, *, stop: threading.Event) -> None:
+        """Send one event in a call of its own, now."""
+        try:
+            record, _ = self._record(event)
+        except EventRejected as error:
+            self._observer.refused(index, error)
+            return
+        self._observer.sent(index, now_ns())
+        self._put([record], stop)
 
     def _record(self, event: Event) -> tuple[dict, int]:
         """The record and its number of bytes as Kinesis counts them.
@@ -131,5 +125,27 @@ class Producer:
                 raise ServiceError(f"stream {self._stream} refused {len(records)} records to the last try: {reason}")
 
 
-def _lane(event: Event) -> int:
-    return zlib.crc32(event.user_id.encode(errors="replace")) % SENDERS
+def in_lanes(events: Sequence[Event], lanes: int, send: Callable[[list[int]], None], *, stop: threading.Event) -> None:
+    """Call ``send`` with each lane's event indices, all lanes at once; one user's events are in one lane, in order.
+
+    Raises what the first failing lane raised, once ``stop`` has ended the others.
+    """
+    indices: list[list[int]] = [[] for _ in range(lanes)]
+    for index, event in enumerate(events):
+        indices[zlib.crc32(event.user_id.encode(errors="replace")) % lanes].append(index)
+    errors: list[BaseException] = []
+
+    def run(lane: list[int]) -> None:
+        try:
+            send(lane)
+        except BaseException as error:  # a thread cannot raise to its starter: hand it over, and stop the others
+            errors.append(error)
+            stop.set()
+
+    threads = [threading.Thread(target=run, args=(lane,), name=f"sender-{number}") for number, lane in enumerate(indices)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    if errors:
+        raise errors[0]
