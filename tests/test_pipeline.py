@@ -2,27 +2,35 @@
 
 import base64
 import json
+import math
 import os
 import signal
+import subprocess
+import sys
 import threading
 import time
 
 import httpx
+import numpy as np
 import pytest
 
 from workbench import pipeline
+from workbench.clock import now_ns
 from workbench.cloud import stack
 from workbench.cloud.clients import client
 from workbench.errors import ServiceError, SettingError
 from workbench.function.entities import Activity
-from workbench.measure.timeline import WAY
+from workbench.measure.resources import MACHINE, STOLEN
+from workbench.measure.timeline import WAY, Timeline
 from workbench.provision import STACK
 from workbench.runs import Run
 from workbench.servers import Services, services, status
 from workbench.settings import Endpoints, Flat, Settings
 from workbench.stream.checkpoints import Checkpoints
+from workbench.summaries import figures
 
 _SMALL = Settings(events=150, warmup=20, catalogue=300, rate=50)
+_PUBLISHED = _SMALL.but(handler="published", events=60, warmup=0, rate=0)
 _SPOILED = {
     b"not an event": "not a json event: ",
     b'{"event_id": "1", "product_id": "2", "timestamp_ms": 3, "trace_id": "4"}': "Object missing required field user_id",
@@ -147,6 +155,185 @@ def test_an_index_that_the_vector_server_would_not_build_is_refused(local_server
     """It would be measured as another one than its name says."""
     with pytest.raises(SettingError, match=r"'type': 'flat'.*HNSW"):
         pipeline.run(_SMALL.but(placement="lambda", index=Flat()), local_servers)
+
+
+@pytest.mark.parametrize("change", [{"placement": "lambda"}, {"handler": "published"}])
+def test_a_slower_query_is_refused_where_there_is_none_to_slow_down(local_servers, change):
+    with pytest.raises(SettingError, match=r"^query_slowdown = 2\.0 is not allowed: 1 unless the placement is inline and"):
+        pipeline.run(_SMALL.but(query_slowdown=2, **change), local_servers)
+
+
+def test_slower_queries_change_no_answer(local_servers, inline):
+    slowed = pipeline.run(_SMALL.but(query_slowdown=10, rate=0), local_servers)
+    assert slowed.lost == 0 and _products(slowed) == _products(inline)
+
+
+def test_a_run_has_every_figure_that_it_can_have(run):
+    found = figures(run)
+    beyond = {"p95_ms", "p99_ms", "p999_ms", "service_p99_ms", "freshness_p95_ms"}  # 150 samples do not carry these
+    none = beyond | ({"cold_start_ms"} if run.settings.placement == "inline" else set())
+    assert {name for name, value in found.items() if not math.isfinite(value)} == none
+    assert (found["answered"], found["dead"], found["refused"], found["lost"], found["retried"]) == (170, 0, 0, 0, 0)
+    assert found["mean_ms"] == pytest.approx(sum(found[f"{part}_ms"] for part in WAY))
+    assert found["service_p50_ms"] <= found["p50_ms"] and 0 < found["freshness_p50_ms"] < found["service_p50_ms"]
+    assert found["offered_per_s"] == pytest.approx(149 / (run.events.due_s.iloc[-1] - run.events.due_s.iloc[20]))
+    assert 0 < found["cpu_cores"] <= os.cpu_count() and found["memory_mib"] > 50
+    assert found["hit_rate"] == run.hits.mean() and 1 <= found["events_per_batch"] <= _SMALL.batch_size
+
+
+def test_processors_and_memory_are_those_of_this_process_and_the_servers(run, local_servers):
+    assert local_servers.pids == {server["name"]: server["pid"] for server in status()["servers"]}
+    assert set(run.resources.process) == {"this process", *local_servers.pids, MACHINE, STOLEN}
+    rss = run.resources.groupby("process").rss_mib.max()
+    assert (rss[["this process", *local_servers.pids]] > 10).all() and rss[[MACHINE, STOLEN]].isna().all()
+
+
+def test_no_search_finds_a_vector_before_its_upsert_began(run):
+    """Looked for from outside, each event is found after what its own times say, and long before the probe gives up."""
+    probed, events = run.findable, run.events.iloc[run.findable["index"]]
+    assert set(probed.outcome) == {"findable"} and len(probed) >= 2
+    seen_ms = (probed.findable_ns - probed.sent_ns).to_numpy() / 1e6
+    upserting_ms = (events.freshness_ms - events.upsert_ms).to_numpy()
+    assert (seen_ms >= upserting_ms - 0.1).all()  # two processes' clocks differ by microseconds
+    assert (seen_ms < 10_000).all()
+    assert figures(run)["probed_freshness_ms"] == pytest.approx(np.median(seen_ms[probed["index"] >= 20]))
+
+
+@pytest.mark.parametrize("change", [{"variant": "none"}, {"variant": "article"}])
+def test_a_design_that_writes_no_users_vector_is_not_searched_for_one(local_servers, change):
+    run = pipeline.run(_SMALL.but(events=30, warmup=0, rate=0, **change), local_servers)
+    assert run.findable is None and math.isnan(figures(run)["probed_freshness_ms"])
+
+
+@pytest.fixture(scope="module", params=["inline", "lambda"])
+def published(request: pytest.FixtureRequest, local_servers: Services) -> tuple[Run, Timeline]:
+    """The article's handler, and the timeline that followed it."""
+    kept: list[Timeline] = []
+
+    class Kept(Timeline):
+        def __init__(self, *args: object, **options: object) -> None:
+            super().__init__(*args, **options)
+            kept.append(self)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(pipeline, "Timeline", Kept)
+        run = pipeline.run(_PUBLISHED.but(placement=request.param), local_servers)
+    return run, kept[0]
+
+
+def test_the_articles_handler_answers_every_event(published):
+    run, _ = published
+    assert run.events.outcome.tolist() == ["answered"] * 60 and run.lost == 0 and run.dead_letters == []
+    assert run.events.attempts.tolist() == [1] * 60 and run.findable is None
+    assert len(run.cold_starts_ms) == (0 if run.settings.placement == "inline" else _PUBLISHED.shards)
+
+
+def test_the_articles_handlers_stages_add_up_to_the_latency_of_each_event(published):
+    run, _ = published
+    sums = run.events[[f"{stage}_ms" for stage in WAY]].sum(axis=1)
+    assert (sums - run.events.latency_ms).abs().max() < 1e-6
+    assert (run.events[[f"{stage}_ms" for stage in ("enrich", "embed", "upsert", "query")]] > 0).all(axis=None)
+    assert (run.events.act_ms == 0).all() and (run.events.return_ms == 0).all()  # nobody is handed anything
+    assert (run.events.freshness_ms < run.events.service_ms).all()
+
+
+def test_the_articles_handler_takes_a_batchs_records_one_after_the_other(published):
+    run, timeline = published
+    for answer in timeline.answers:
+        begun = [one["started_ns"] for one in answer["records"].values()]
+        ended = [one["started_ns"] + sum(one["stages_ns"].values()) for one in answer["records"].values()]
+        assert [int(number) for number in answer["records"]] == sorted(map(int, answer["records"]))
+        assert answer["started_ns"] <= begun[0]
+        assert all(before <= after for before, after in zip(ended, begun[1:], strict=False))
+    assert sum(len(answer["records"]) for answer in timeline.answers) == 60
+    for _, batch in run.events[run.events.batch > 1].groupby("batch"):
+        assert batch.latency_ms.nunique() == len(batch), "each has a latency of its own"
+
+
+def test_the_articles_handler_recommends_a_users_nearest_other_clicks(published):
+    """The nearest five less the click itself: four, or all there are; five only where older clicks are exactly as near."""
+    run, _ = published
+    names = {product.product_id: product.description for product in run.replay.products}
+    clicks: dict[str, list[str]] = {}
+    for event in run.replay.events:
+        clicks.setdefault(event.user_id, []).append(event.product_id)
+    assert set(run.recommendations) == set(clicks)
+    for user, made in run.recommendations.items():
+        assert min(4, len(clicks[user]) - 1) <= len(made.items) <= min(5, len(clicks[user]))
+        assert {item["product_id"] for item in made.items} <= set(clicks[user])
+        assert all(item["description"] == names[item["product_id"]] for item in made.items)
+        scores = [item["score"] for item in made.items]
+        assert scores == sorted(scores, reverse=True)
+
+
+@pytest.mark.parametrize("placement", ["inline", "lambda"])
+def test_a_bad_record_takes_its_whole_batch_into_the_articles_dead_letters(local_servers, placement):
+    """It knows no partial failure: nine good events that share a batch with it are tried three times and given up with it."""
+    settings = _PUBLISHED.but(placement=placement, events=29, shards=1, batch_size=10, batching_window_ms=20_000)
+    run = pipeline.run(settings, local_servers, spoiled=[b"not an event"])
+    outcomes = run.events.outcome.value_counts().to_dict()
+    assert outcomes == {"answered": 20, "dead": 9} and run.lost == 0  # batches of 1 + 9, 10 and 10
+    dead = run.events[run.events.outcome == "dead"]
+    assert (dead.attempts == 3).all() and (run.events[run.events.outcome == "answered"].attempts == 1).all()
+    letters = {base64.b64decode(letter["workbench"]["data"]): letter["workbench"]["reason"] for letter in run.dead_letters}
+    ids = {json.loads(data)["event_id"] for data in letters.keys() - {b"not an event"}}
+    assert len(run.dead_letters) == 10 and ids == set(dead.event_id)
+    (reason,) = set(letters.values())
+    error, _, rest = reason.partition(": ")  # in Lambda the emulator's own name for whatever a handler raises
+    assert rest.startswith("not a json event: ") and (placement == "lambda" or error == "DecodeError")
+    assert {letter["requestContext"]["approximateInvokeCount"] for letter in run.dead_letters} == {3}
+
+
+def test_synthetic_events_are_answered_and_have_no_next_basket(local_servers):
+    settings = _SMALL.but(source="synthetic", rate=0)
+    run, again = (pipeline.run(settings, local_servers) for _ in range(2))
+    assert run.events.outcome.tolist() == ["answered"] * 170 and run.lost == 0
+    assert run.replay.events == again.replay.events
+    assert [event.event_id for event in run.replay.events] == [f"synthetic-{settings.seed}-{number}" for number in range(170)]
+    assert len(run.hits) == 0 and math.isnan(figures(run)["hit_rate"])
+    assert _products(run) == _products(again)
+
+
+def test_another_seed_draws_other_synthetic_events_and_replays_the_same_recorded_ones():
+    synthetic = _SMALL.but(source="synthetic")
+    drawn, others = pipeline._data(synthetic), pipeline._data(synthetic.but(seed=8))
+    assert [event.user_id for event in drawn.events] != [event.user_id for event in others.events]
+    assert pipeline._data(_SMALL.but(seed=8)).events == pipeline._data(_SMALL).events
+
+
+# Says when its replay began and ended, Unix ns.
+_TIMED = """
+from workbench import pipeline
+from workbench.clock import now_ns
+from workbench.servers import services
+from workbench.settings import Settings
+
+plain = pipeline.replay
+
+def timed(*args, **options):
+    begun = now_ns()
+    plain(*args, **options)
+    print(begun, now_ns(), flush=True)
+
+pipeline.replay = timed
+with services() as running:
+    print(pipeline.run(Settings(events=60, warmup=0, catalogue=300, rate=60), running).lost)
+"""
+_WAITS = "another run is under way on this machine: waiting for its end\n"
+
+
+def test_two_runs_at_once_take_turns(local_servers):
+    """Both are held back until both wait, so that nothing but the lock keeps them apart."""
+    with pipeline._alone():
+        pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+        both = [subprocess.Popen([sys.executable, "-c", _TIMED], **pipes) for _ in range(2)]
+        waits = [process.stderr.readline() for process in both]
+        released = now_ns()
+    said = [process.communicate(timeout=120)[0].split() for process in both]
+    assert waits == [_WAITS] * 2 and [process.returncode for process in both] == [0, 0]
+    assert [lost for *_, lost in said] == ["0", "0"]
+    (first_begun, first_ended), (second_begun, _) = sorted((int(begun), int(ended)) for begun, ended, _ in said)
+    assert released < first_begun < first_ended < second_begun
 
 
 def _outputs(endpoints: Endpoints) -> stack.StackOutputs:

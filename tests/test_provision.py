@@ -6,7 +6,7 @@ from types import SimpleNamespace
 import pytest
 
 from workbench.errors import SettingError
-from workbench.provision import OPENAI_MODELS, Access, embedding_access, index_name
+from workbench.provision import OPENAI_MODELS, Access, embedding_access, index_name, remote_embedder
 from workbench.settings import HNSW, Endpoints, Flat, Settings
 from workbench.vectors.wire import Name
 
@@ -27,7 +27,20 @@ def test_an_index_is_named_after_all_that_decides_its_contents():
 
 @pytest.mark.parametrize(
     "change",
-    [{"rate": 5}, {"events": 3}, {"batch_size": 7}, {"placement": "lambda"}, {"candidates": 99}, {"half_life": 3}, {"shards": 1}],
+    [
+        {"rate": 5},
+        {"events": 3},
+        {"batch_size": 7},
+        {"placement": "lambda"},
+        {"candidates": 99},
+        {"half_life": 3},
+        {"shards": 1},
+        {"source": "synthetic"},
+        {"loop": "closed", "clients": 9},
+        {"handler": "published"},
+        {"stall_s": 1},
+        {"query_slowdown": 2},
+    ],
 )
 def test_an_index_is_shared_by_settings_that_differ_in_nothing_that_it_holds(change):
     assert index_name(Settings(**change), MODEL) == index_name(Settings(), MODEL)
@@ -62,6 +75,15 @@ def test_openais_model_without_a_key_says_what_is_missing(monkeypatch, key):
         monkeypatch.setenv("OPENAI_API_KEY", key)
     with pytest.raises(SettingError, match="embedder = 'text-embedding-3-small' is not allowed: it needs OPENAI_API_KEY"):
         embedding_access(OPENAI, LOCAL)
+
+
+def test_a_remote_embedder_is_a_client_of_that_model(monkeypatch):
+    embedder = remote_embedder(Settings(), LOCAL, model="minilm@abc", dimension=384)
+    assert (embedder.model, embedder.dimension) == ("minilm@abc", 384)
+    embedder.close()
+    monkeypatch.delenv("OPENAI_API_KEY", raising=False)
+    with pytest.raises(SettingError, match="OPENAI_API_KEY"):
+        remote_embedder(OPENAI, LOCAL, model="text-embedding-3-small", dimension=1536)
 
 
 def test_every_model_of_openais_is_one_that_settings_allow():

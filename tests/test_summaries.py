@@ -11,6 +11,8 @@ import pytest
 from workbench import summaries
 from workbench.events import Event, Recommendation
 from workbench.function.entities import Product
+from workbench.measure.metrics import METRICS
+from workbench.measure.resources import MACHINE
 from workbench.measure.timeline import WAY
 from workbench.runs import Run
 from workbench.scenarios.retail import Retail
@@ -33,13 +35,34 @@ def letter(data: bytes | None, reason: str, calls: int) -> dict:
     return {"requestContext": {"approximateInvokeCount": calls}, "workbench": {"data": held, "reason": reason}}
 
 
-def a_run(latency_ms, *, outcomes=(), warmup=0, cold=(), events=(), recommendations=None, baskets=None, dead=0) -> Run:
-    """Answered events of these latencies, split over the way in shares 1 : 2 : 3 : …, and after them others."""
+NO_RESOURCES = pd.DataFrame(columns=["t_s", "process", "cpu_cores", "rss_mib"])
+
+
+def a_run(
+    latency_ms,
+    *,
+    outcomes=(),
+    warmup=0,
+    cold=(),
+    events=(),
+    recommendations=None,
+    baskets=None,
+    dead=0,
+    resources=NO_RESOURCES,
+    findable=None,
+) -> Run:
+    """Answered events of these latencies, split over the way in shares 1 : 2 : 3 : …, and after them others.
+
+    One is due every 0.1 s; the others are sent 5 ms later, unless they are refused.
+    """
     latency = np.asarray(latency_ms, float)
     shares = np.arange(1, len(WAY) + 1) / np.arange(1, len(WAY) + 1).sum()
     frame = pd.DataFrame({"outcome": "answered", "latency_ms": latency, "batch": np.arange(len(latency)) % 3 + 1})
     frame = frame.assign(**{f"{part}_ms": latency * share for part, share in zip(WAY, shares, strict=True)})
+    frame = frame.assign(service_ms=latency - frame.send_ms, freshness_ms=latency / 2)
     frame = pd.concat([frame, pd.DataFrame({"outcome": list(outcomes)})], ignore_index=True)
+    frame.loc[frame.outcome.isin(["dead", "lost"]), "send_ms"] = 5.0
+    frame = frame.assign(due_s=0.1 * np.arange(len(frame)), attempts=1)
     return Run(
         settings=Settings(warmup=warmup),
         cloud="embedded",
@@ -47,6 +70,8 @@ def a_run(latency_ms, *, outcomes=(), warmup=0, cold=(), events=(), recommendati
         cold_starts_ms=list(cold),
         recommendations=recommendations or {},
         dead_letters=[letter(b"data", "reason", 1)] * dead,
+        resources=resources,
+        findable=findable,
         replay=Retail(list(events), [], [MILK, TEA, ICE], [MILK, TEA], baskets or {}),
         api_url="",
         provenance={},
@@ -57,7 +82,7 @@ def test_latency_counts_every_outcome_and_leaves_out_the_warmup():
     run = a_run([9000.0, *range(1, 201)], outcomes=["dead", "lost", "lost"], warmup=1, cold=[812.4, 90.6], dead=2)
     row = summaries.latency({"inline": run, "lambda": a_run([5.0])}).loc["inline"]
     assert (row["measured"], row["answered"], row["dead letters"], row["lost"]) == (200, 201, 2, 2)
-    assert row["p50_ms"] == 100.5 and row["p95_ms"] == pytest.approx(190.05, abs=0.06) and math.isnan(row["p99_ms"])
+    assert row["p50_ms"] == 100.0 and row["p95_ms"] == 190.1 and math.isnan(row["p99_ms"])  # 190 to 3 digits, rounded up
     assert row["events per batch"] == pytest.approx(np.mean([n % 3 + 1 for n in range(1, 201)]), abs=0.05)
     assert row["cold starts_ms"] == "812, 91"
     assert summaries.latency({"lambda": a_run([5.0])}).loc["lambda", "cold starts_ms"] == "none"
@@ -66,7 +91,8 @@ def test_latency_counts_every_outcome_and_leaves_out_the_warmup():
 @pytest.mark.parametrize(("percentile", "needed"), [(50, 20), (95, 200), (99, 1000)])
 def test_a_percentile_needs_ten_samples_beyond_it(percentile, needed):
     assert math.isnan(summaries.percentile_ms(a_run(range(needed - 1)), percentile))
-    assert summaries.percentile_ms(a_run(range(needed)), percentile) == pytest.approx((needed - 1) * percentile / 100)
+    rank = math.floor(percentile * needed / 100 + 0.5)  # the latencies are 0, 1, 2 … ms, so the n-th is n - 1
+    assert rank - 1 <= summaries.percentile_ms(a_run(range(needed)), percentile) <= (rank - 1) * (1 + 1 / 1024)
 
 
 def test_the_parts_of_the_way_add_up_to_the_mean_latency():
@@ -149,3 +175,102 @@ def test_dead_letters_show_the_record_as_text_why_it_was_given_up_and_after_how_
 )
 def test_a_short_name_is_the_first_field_and_the_size(description, short):
     assert summaries._short(description) == short
+
+
+def probes(*rows: tuple[int, int]) -> pd.DataFrame:
+    """(which event, after how many ms it was found; 0: never)."""
+    found = [(index, 10**18, 10**18 + ms * 1_000_000 if ms else 0, 1, "findable" if ms else "given up", "") for index, ms in rows]
+    return pd.DataFrame(found, columns=["index", "sent_ns", "findable_ns", "polls", "outcome", "reason"])
+
+
+def used(*rows: tuple[float, str, float, float]) -> pd.DataFrame:
+    return pd.DataFrame(rows, columns=NO_RESOURCES.columns)
+
+
+def test_every_figure_has_a_name_that_is_known_and_is_a_float():
+    full = a_run([10.0, 20.0], cold=[5.0], findable=probes((0, 3)), baskets={"anna": frozenset({"p1"})})
+    for run in (full, a_run([], outcomes=["lost"]), a_run([]), a_run([1.0], outcomes=["dead", "refused"], warmup=3)):
+        found = summaries.figures(run)
+        assert found.keys() <= METRICS.keys() and all(isinstance(value, float) for value in found.values())
+
+
+def test_figures_are_those_of_the_run_without_its_warmup():
+    latencies = [9000.0, 9000.0, *range(11, 31)]  # after the warm-up 20 answers, 11 to 30 ms
+    run = a_run(
+        latencies,
+        outcomes=["dead", "lost", "refused"],
+        warmup=2,
+        cold=[800.0, 400.0],
+        findable=probes((0, 1000), (5, 20), (7, 40), (9, 30)),
+        baskets={user: frozenset({"p1"}) for user in ("anna", "ben", "cem", "dora")},
+        recommendations={"anna": Recommendation("anna", ({"product_id": "p1"},), "t")},
+        resources=used(
+            (1.0, "this process", 0.5, 100.0),
+            (1.0, "the vector server", 0.25, 50.0),
+            (1.0, MACHINE, 2.0, math.nan),
+            (2.0, "this process", 1.0, 200.0),
+            (2.0, "the vector server", 0.25, 60.0),
+            (2.0, MACHINE, 2.0, math.nan),
+        ),
+    )
+    run.events.loc[[0, 3, 23], "attempts"] = [2, 3, 4]
+    found = summaries.figures(run)
+    # 23 events are due from 0.2 s to 2.4 s; all but the refused last one are sent; event 21 is answered last, 30 ms after 2.1 s
+    assert found["offered_per_s"] == pytest.approx(22 / 2.2)
+    sent_per_s = 21 / (2.3 + 0.005 - 0.2 - 0.011 / 66)
+    assert found["sent_per_s"] == pytest.approx(sent_per_s) and found["offer_kept_pct"] == pytest.approx(10 * sent_per_s)
+    assert found["goodput_per_s"] == pytest.approx(20 / (2.13 - 0.2))
+    assert found["mean_ms"] == 20.5 and found["p50_ms"] == pytest.approx(20, rel=1 / 1024)
+    assert found["service_p50_ms"] == pytest.approx(20 * 65 / 66, rel=1 / 1024)
+    assert found["freshness_p50_ms"] == pytest.approx(10, rel=1 / 1024)
+    assert {name for name in found if math.isnan(found[name])} == {
+        *("p95_ms", "p99_ms", "p999_ms", "service_p99_ms", "freshness_p95_ms")  # 20 samples do not carry them
+    }
+    assert found["probed_freshness_ms"] == 30.0 and found["cold_start_ms"] == 600.0
+    assert found["events_per_batch"] == pytest.approx(np.mean([n % 3 + 1 for n in range(2, 22)]))
+    assert [found[name] for name in ("answered", "dead", "refused", "lost", "retried")] == [22, 1, 1, 1, 3]
+    assert found["backlog_max"] == 1.0  # the lost event, at the end
+    assert found["cpu_cores"] == 1.0 and found["memory_mib"] == 260.0
+    assert found["hit_rate"] == 0.25
+
+
+def test_the_parts_of_the_way_are_figures_of_their_own():
+    found = summaries.figures(a_run([900.0, 66.0, 132.0], warmup=1))
+    assert [found[f"{part}_ms"] for part in WAY] == pytest.approx([1.5 * n for n in range(1, 12)])
+
+
+@pytest.mark.parametrize(("samples", "known"), [(19, 0), (20, 1), (199, 1), (200, 2), (999, 2), (1000, 3), (10_000, 4)])
+def test_a_figure_that_too_few_samples_would_carry_is_nan(samples, known):
+    found = summaries.figures(a_run(np.full(samples, 8.0)))
+    expected = [8.0] * known + [math.nan] * (4 - known)
+    assert [found[f"{name}_ms"] for name in ("p50", "p95", "p99", "p999")] == pytest.approx(expected, rel=1 / 1024, nan_ok=True)
+    assert math.isnan(found["service_p99_ms"]) == (known < 3) and math.isnan(found["freshness_p95_ms"]) == (known < 2)
+
+
+@pytest.mark.parametrize(
+    ("findable", "expected"),
+    [
+        (None, math.nan),  # a design whose users' vectors nobody could look for
+        (probes(), math.nan),
+        (probes((0, 3), (1, 5)), math.nan),  # both belong to the warm-up
+        (probes((0, 0), (4, 5), (6, 9)), 7.0),
+        (probes((4, 5), (6, 0), (8, 9)), math.nan),  # a median of those that were found would flatter it
+    ],
+)
+def test_probed_freshness_is_the_median_of_what_was_looked_for(findable, expected):
+    found = summaries.figures(a_run(np.full(10, 8.0), warmup=2, findable=findable))
+    assert found["probed_freshness_ms"] == pytest.approx(expected, nan_ok=True)
+
+
+def test_a_run_without_a_next_basket_has_no_hit_rate():
+    assert math.isnan(
+        summaries.figures(a_run([1.0], events=[bought("anna", MILK)], recommendations={"anna": Recommendation("anna", (), "t")}))[
+            "hit_rate"
+        ]
+    )
+
+
+def test_a_run_that_answered_nothing_has_a_goodput_of_nothing():
+    found = summaries.figures(a_run([], outcomes=["lost", "lost", "dead"]))
+    assert found["goodput_per_s"] == 0.0 and (found["answered"], found["lost"], found["dead"]) == (0, 2, 1)
+    assert math.isnan(found["mean_ms"]) and math.isnan(found["cpu_cores"])

@@ -14,6 +14,7 @@ from workbench.cloud.clients import client
 from workbench.cloud.stack import StackOutputs
 from workbench.embedding import Embedder
 from workbench.embedding.cache import CachedEmbedder
+from workbench.embedding.openai import OpenAIEmbedder
 from workbench.errors import SettingError
 from workbench.events import Record
 from workbench.function import package
@@ -56,12 +57,16 @@ def embedding_access(settings: Settings, endpoints: Endpoints) -> Access:
 def make_embedder(settings: Settings, endpoints: Endpoints) -> CachedEmbedder:
     """The settings' embedder behind the cache that all runs on this machine share."""
     if settings.embedder in OPENAI_MODELS:
-        access = embedding_access(settings, endpoints)
-        dimension = OPENAI_MODELS[settings.embedder]
-        inner = embedding.embedder("openai")(url=access.url, key=access.key, model=settings.embedder, dimension=dimension)
+        inner = remote_embedder(settings, endpoints, model=settings.embedder, dimension=OPENAI_MODELS[settings.embedder])
     else:
         inner = embedding.embedder(settings.embedder)()
     return CachedEmbedder(inner, path=places.embeddings_file())
+
+
+def remote_embedder(settings: Settings, endpoints: Endpoints, *, model: str, dimension: int) -> OpenAIEmbedder:
+    """A new client of the settings' embedding model behind OpenAI's protocol, without a cache."""
+    access = embedding_access(settings, endpoints)
+    return OpenAIEmbedder(url=access.url, key=access.key, model=model, dimension=dimension)
 
 
 def index_name(settings: Settings, embedder: Embedder) -> str:

@@ -21,6 +21,8 @@ class Run:
     cold_starts_ms: list[float]  # of the calls that first woke the function, which no other figure contains
     recommendations: dict[str, Recommendation]  # the read model at the end
     dead_letters: list[dict]  # what the dead-letter queue held of this run's records (see ``DeadLetters``)
+    resources: pd.DataFrame  # processors and memory over time (see ``Resources.frame``)
+    findable: pd.DataFrame | None  # when a search found a few events' vectors (see ``FindableProbe.frame``)
     replay: Retail
     api_url: str
     provenance: dict[str, str]

@@ -26,6 +26,7 @@ class Services:
     def __init__(self, connection: socket.socket, state: dict, *, started: bool) -> None:
         self._connection, self.started = connection, started
         self.endpoints = Endpoints(**state["endpoints"])
+        self.pids: dict[str, int] = {server["name"]: server["pid"] for server in state["servers"]}
 
     def check(self) -> None:
         """

@@ -1,15 +1,21 @@
-"""Runs to tables: DataFrames with units in their names, ready to be shown."""
+"""Runs and sweeps to tables: DataFrames with units in their names, ready to be shown."""
 
 import base64
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pandas as pd
 
+from workbench.errors import TooFewSamples
+from workbench.measure import load
+from workbench.measure.histogram import Histogram
 from workbench.measure.intervals import bootstrap_mean
+from workbench.measure.metrics import METRICS
+from workbench.measure.resources import summary
 from workbench.measure.timeline import WAY
 from workbench.runs import Run
 
+_PERCENTILES = {"p50": 50.0, "p95": 95.0, "p99": 99.0, "p999": 99.9}
 _EMULATED = ("stream", "enrich", "act")  # parts of the way that are calls to the cloud, and our share of making them
 
 
@@ -32,10 +38,77 @@ def latency(runs: Mapping[str, Run]) -> pd.DataFrame:
 
 def percentile_ms(run: Run, percentile: float) -> float:
     """Latency from the due time, ms; NaN where there are too few samples for it (p99 needs 1,000, p95 200)."""
-    samples = run.measured.latency_ms
-    if round(len(samples) * (100 - percentile), 6) < 10 * 100:  # fewer than ten samples beyond it
+    return _percentile(run.measured.latency_ms, percentile)
+
+
+def _percentile(ms: pd.Series, percentile: float) -> float:
+    try:
+        return Histogram.of(ms.to_numpy()).percentile(percentile)
+    except TooFewSamples:
         return float("nan")
-    return float(np.percentile(samples, percentile))
+
+
+def figures(run: Run) -> dict[str, float]:
+    """Every figure of one run, named as in ``measure.metrics.METRICS``; NaN where it has none, or too few samples.
+
+    The warm-up is left out of all but what became of the events, and what the whole replay took of the machine; cold starts
+    are a figure of their own.
+    """
+    measured, later, counts = run.measured, run.events.iloc[run.settings.warmup :], run.events.outcome.value_counts()
+    fresh = measured.freshness_ms[: 0 if run.settings.variant == "none" else None]  # without an index nothing can be found
+    return {
+        **load.offer(later),
+        "goodput_per_s": load.goodput(later),
+        "mean_ms": measured.latency_ms.mean(),
+        **{f"{name}_ms": percentile_ms(run, percentile) for name, percentile in _PERCENTILES.items()},
+        **{f"service_{name}_ms": _percentile(measured.service_ms, _PERCENTILES[name]) for name in ("p50", "p99")},
+        **{f"freshness_{name}_ms": _percentile(fresh, _PERCENTILES[name]) for name in ("p50", "p95")},
+        "probed_freshness_ms": _probed_ms(run),
+        "cold_start_ms": float(np.mean(run.cold_starts_ms)) if run.cold_starts_ms else float("nan"),
+        **{f"{part}_ms": measured[f"{part}_ms"].mean() for part in WAY},
+        "events_per_batch": measured.batch.mean(),
+        **{outcome: float(counts.get(outcome, 0)) for outcome in ("answered", "dead", "refused", "lost")},
+        "retried": float((run.events.attempts > 1).sum()),
+        "backlog_growth_pct": load.backlog_growth_pct(later),
+        "backlog_max": load.backlog_max(later),
+        **summary(run.resources),
+        "hit_rate": run.hits.mean() if len(run.hits) else float("nan"),
+    }
+
+
+def _probed_ms(run: Run) -> float:
+    """Median of put → found by a search, over the events that were looked for; NaN if none was, or one was never found."""
+    if run.findable is None:
+        return float("nan")
+    later = run.findable[run.findable["index"] >= run.settings.warmup]
+    if later.empty or (later.findable_ns == 0).any():
+        return float("nan")
+    return float(((later.findable_ns - later.sent_ns) / 1e6).median())
+
+
+def table(frame: pd.DataFrame, *, by: Sequence[str], figures: Sequence[str] = ()) -> pd.DataFrame:
+    """One row for each of the settings of a sweep: those named in ``by``, then each figure's median over runs, and range.
+
+    ``frame`` is what ``results.load`` gives. Without ``figures``, all that it has; without ``by``, the settings' hash. Runs that
+    failed are counted, and are in no figure.
+    """
+    frame = frame.assign(seed=frame["seed"] - frame["run"])  # the settings', not the run's
+    groups = frame.groupby("settings", sort=False)
+    shown = groups[list(by)].first()
+    shown["runs"] = groups.size()
+    shown["failed"] = groups["error"].agg(lambda errors: int((errors != "").sum()))
+    for name in figures or METRICS:
+        if name in frame and frame[name].notna().any():
+            shown[name] = groups[name].agg(_median_and_range)
+    return shown.sort_values(list(by)).reset_index(drop=bool(by))
+
+
+def _median_and_range(values: pd.Series) -> str:
+    known = values.dropna()
+    if known.empty:
+        return "–"
+    low, median, high = (f"{value:.4g}" for value in (known.min(), known.median(), known.max()))
+    return median if low == high else f"{median} ({low}–{high})"
 
 
 def stages(runs: Mapping[str, Run]) -> pd.DataFrame:
