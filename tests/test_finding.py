@@ -76,6 +76,13 @@ def test_html_opens_with_question_and_answer_and_keeps_the_provenance_folded():
     assert page.open == [] and "details" in page.tags
 
 
+def test_the_picture_stands_after_the_answer_and_the_footer_last():
+    text = FINDING.to_html(picture="data:image/png;base64,AAAA", footer="<p>the end</p>")
+    places = [text.index(part) for part in ("89 ms.", 'src="data:image/png;base64,AAAA"', "<table>", "</details>", "the end")]
+    assert places == sorted(places) and "<img" not in FINDING.to_html()
+    assert '"><b>' not in FINDING.to_html(picture='"><b>')
+
+
 def provenance() -> list[str]:
     return ["machine", "2 cores", "cloud", "embedded"]
 

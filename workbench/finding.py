@@ -51,15 +51,21 @@ class Finding(msgspec.Struct, frozen=True, kw_only=True):
         rows = [f"  {figure.label:<{wide}}  {figure.value}  ({figure.tag})" for figure in self.figures]
         return "\n".join([self.answer, *rows])
 
-    def to_html(self) -> str:
-        """The block that a report opens with."""
+    def to_html(self, *, picture: str = "", footer: str = "") -> str:
+        """The block that a report opens with: question, answer, the address of one ``picture``, figures, provenance.
+
+        ``footer`` is HTML, and goes last.
+        """
+        image = f'<img class="picture" alt="" src="{html.escape(picture)}">' if picture else ""
         rows = "".join(
-            f"<tr><th>{html.escape(figure.label)}</th><td>{html.escape(figure.value)}</td><td><small>{figure.tag}</small></td></tr>"
+            f"<tr><th>{html.escape(figure.label)}</th><td>{html.escape(figure.value)}</td>"
+            f'<td><small class="tag {figure.tag}">{figure.tag}</small></td></tr>'
             for figure in self.figures
         )
         facts = "".join(f"<dt>{html.escape(name)}</dt><dd>{html.escape(value)}</dd>" for name, value in self.provenance.items())
         return (
             '<section class="finding">'
-            f"<p><strong>{html.escape(self.question)}</strong></p><p>{html.escape(self.answer)}</p><table>{rows}</table>"
-            f"<details><summary>Measured on</summary><dl>{facts}</dl></details></section>"
+            f'<p class="question"><strong>{html.escape(self.question)}</strong></p>'
+            f'<p class="answer">{html.escape(self.answer)}</p>{image}<table>{rows}</table>'
+            f"<details><summary>Measured on</summary><dl>{facts}</dl></details>{footer}</section>"
         )
