@@ -56,10 +56,10 @@ def finding(
         verdict = "Too few events to say (p99 needs 1,000)"
     within = ", ".join(f"{name} {_ms(ms)}" for name, ms in slowest.items())
     lost = sum(run.lost for run in runs.values())
-    speed = f"{verdict}: at {rate:g} events/s 99 of 100 events are answered within {within}; {lost} lost."
+    speed = f"{verdict}: at {rate:g} events/s 99 of 100 events are answered within {within}, {lost} lost"
     return Finding(
         question=question,
-        answer=f"{speed} {_quality(hit_rates)}",
+        answer=f"{speed}, and {_quality(hit_rates)}.",
         figures=(
             *(Figure(label=f"p50 / p95 / p99 end to end, {name}", value=_percentiles(run)) for name, run in runs.items()),
             *(
@@ -88,9 +88,7 @@ def _quality(hit_rates: pd.DataFrame) -> str:
             said.append(f"loses to {rival} ({row.hit_rate:.1%})")
         else:
             said.append(f"cannot be told from {rival} ({row.hit_rate:.1%})")
-    alone = hit_rates.loc[SIMILAR].hit_rate
-    habits = f"Habits carry it: text similarity alone finds {alone:.1%}." if alone < ours / 2 else ""
-    return f"A next basket contains one of the five for {ours:.1%} of users, which {' and '.join(said)}. {habits}".strip()
+    return f"a next basket contains one of the five for {ours:.1%} of users, which {' and '.join(said)}"
 
 
 def _percentiles(run: Run) -> str:
