@@ -11,14 +11,17 @@ BIN := .venv/bin
 READY := .venv/ready
 
 .DEFAULT_GOAL := help
-.PHONY: help run lab test lint format bench up down status doctor lock clean
+.PHONY: help run reports lab test lint format bench up down status doctor lock clean
 
 help:  ## what can be made
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | awk -F'\t' '{printf "  make %-9s %s\n", $$1, $$2}'
 	@echo "  Variables: CLOUD=embedded|localstack|aws (run, lab, up)  NAME=\"…\" (bench)  PYTHON=python3.12  PIP_ARGS=\"…\" (first set-up)  LAB_ARGS=\"…\" (lab)"
 
 run: $(READY)  ## the main job: real events through the whole pipeline, then a report
-	@exec $(BIN)/workbench report 00-quickstart -p cloud $(CLOUD)
+	@exec $(BIN)/workbench report 00-quickstart -p cloud=$(CLOUD)
+
+reports: $(READY)  ## execute every notebook → reports/index.html
+	@exec $(BIN)/workbench report --all
 
 lab: $(READY)  ## JupyterLab with the cloud up
 	@exec $(BIN)/workbench lab --cloud $(CLOUD) $(LAB_ARGS)
@@ -59,7 +62,7 @@ lock: $(READY)  ## pin every package anew, from pyproject.toml
 	  --no-emit-trusted-host --no-annotate --no-header -o .venv/lock/requirements.lock pyproject.toml
 	(head -1 requirements.lock; sed 's/+cpu$$//' .venv/lock/requirements.lock) > requirements.new && mv requirements.new requirements.lock
 
-clean:  ## remove the environment, caches, logs and reports
+clean:  ## remove the environment, caches, logs, results and reports
 	@if [ -x $(BIN)/workbench ]; then $(BIN)/workbench down >/dev/null; fi
 	rm -rf .venv .workbench build *.egg-info .pytest_cache .ruff_cache .hypothesis
 	find reports -mindepth 1 ! -name README.md -delete

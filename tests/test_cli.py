@@ -15,7 +15,7 @@ from click.testing import CliRunner
 from workbench.cli import main
 from workbench.measure.timeline import WAY
 
-_COMMANDS = ("report", "run", "up", "down", "status", "lab", "bench", "doctor")
+_COMMANDS = ("report", "run", "sweep", "up", "down", "status", "lab", "bench", "doctor")
 _SMALL = ("events=30", "warmup=5", "catalogue=100", "rate=50")
 _HEAVY = ("torch", "pandas", "boto3", "numpy", "faiss", "sentence_transformers", "papermill", "matplotlib", "jupyterlab")
 
@@ -71,8 +71,18 @@ def test_help_imports_nothing_heavy():
         (["run", "-s", "rate"], r"setting = 'rate' is not allowed: NAME=VALUE, as in rate=200"),
         (["run", "-s", "index=tree"], r"index = 'tree' is not allowed: one of flat, hnsw, ivf, as in hnsw:m=16,ef_search=64"),
         (["report", "01-nothing"], r"there is no notebook '01-nothing': the notebooks are 00-quickstart.*"),
-        (["report", "00-quickstart", "-p", "speed", "5"], r"00-quickstart has no parameter 'speed': it has cloud, rate, .*"),
-        (["report", "00-quickstart", "-p", "rate", "fast"], r"parameter rate = 'fast' is no float"),
+        (["report", "00-quickstart", "-p", "speed=5"], r"00-quickstart has no parameter 'speed': it has cloud, rate, .*"),
+        (["report", "00-quickstart", "-p", "rate=fast"], r"parameter rate = 'fast' is no float"),
+        (["sweep", "--over", "speed=1,2"], r"speed = '1' is not allowed: Settings has scenario, .*"),
+        (["sweep", "--over", "rate"], r"over = 'rate' is not allowed: NAME=VALUE,VALUE,…, as in rate=50,100,200"),
+        (["sweep", "--over", "rate=5,5"], r"settings = '[0-9a-f]{12}' is not allowed: each once, .*: rate=5\.0"),
+        (["sweep", "--over", "rate=5", "--repeats", "0"], r"repeats = 0 is not allowed: a whole number from 1 on; .*"),
+        (["sweep", "--over", "rate=5", "--task", "dance"], r"task = 'dance' is not allowed: one of pipeline, index, or .*"),
+        (["sweep", "--over", "rate=5", "--scheduler", "tcp://h:1"], r"scheduler = 'tcp://h:1' is not allowed: .* alone.*"),
+        (
+            ["sweep", "--over", "catalogue=100", "--task", "index", "--scheduler", "here"],
+            r"'here' is no address of a Dask scheduler, such as .*; 0 of 5 points are saved in .*",
+        ),
         (["bench", "no_such_figure"], r".*no_such_figure.*"),
     ],
 )
@@ -82,7 +92,16 @@ def test_what_is_wrong_is_said_in_one_line_without_a_traceback(arguments, line):
     assert re.fullmatch(f"(executing {arguments[1]} …\n)?workbench: {line}\n", done.stderr)
 
 
-@pytest.mark.parametrize("arguments", [["dance"], ["run", "--cloud", "mars"], ["report", "00-quickstart", "-p", "rate"]])
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["dance"],
+        ["run", "--cloud", "mars"],
+        ["report", "00-quickstart", "-p", "rate"],
+        ["report", "00-quickstart", "-p", "rate=1", "-p", "rate=2"],
+        ["report", "00-quickstart", "--all"],
+    ],
+)
 def test_what_is_no_command_or_option_is_said_with_the_usage(arguments):
     done = _workbench(*arguments)
     assert done.returncode == 2 and done.stdout == ""
@@ -103,8 +122,34 @@ def test_settings_are_listed_with_their_values():
     assert "'m': 32" in listed["index"]
 
 
-def test_notebooks_are_listed():
-    assert "00-quickstart" in _workbench("report").stdout.splitlines()
+def test_notebooks_are_listed_with_their_questions():
+    listed = dict(line.split(maxsplit=1) for line in _workbench("report").stdout.splitlines())
+    assert listed["00-quickstart"] == "Can a click become a recommendation within 300 ms?"
+
+
+def _notebooks(folder: Path, **sources: str) -> str:
+    """Notebooks of one cell each that may run side by side; returns the code that puts them in place of the project's."""
+    for name, source in sources.items():
+        metadata = {"workbench": {"side_by_side": True}}
+        notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(source)], metadata=metadata)
+        nbformat.write(notebook, folder / f"{name}.ipynb")
+    return f"from pathlib import Path\nfrom workbench import places\nplaces.NOTEBOOKS = Path({str(folder)!r})"
+
+
+def test_several_notebooks_end_with_a_line_each_and_a_failure_in_the_status(machine, tmp_path):
+    finding = "from workbench import Finding\nFinding(question='Q?', answer='Yes.')"
+    before = _notebooks(machine.folder, a=finding, b="raise ValueError('no')", c="x = 1")
+    output = tmp_path / "reports"
+    done = _workbench("report", "--all", "--output", str(output), before=before)
+    assert done.returncode == 1
+    assert done.stdout.splitlines() == [
+        f"{output / 'a.html'}: Yes.",
+        f"{output / 'b.html'}: FAILED: b failed: ValueError: no; the report opens at the failing cell",
+        f"{output / 'c.html'}: no finding",
+    ]
+    assert done.stderr.splitlines() == [*(f"executing {name} …" for name in "abc"), "workbench: 1 of 3 notebooks failed"]
+    assert (output / "index.html").is_file() and machine.processes() == []
+    assert _workbench("report", "c", "a", "--output", str(output), before=before).returncode == 0
 
 
 def test_benchmarks_are_listed_with_what_they_measure():
@@ -142,6 +187,55 @@ def test_a_run_prints_what_came_of_its_events_stage_by_stage(local_servers):
     assert [line.split()[0] for line in percentiles] == ["p50", "p95", "p99"]
     p50, p99 = (float(percentiles[place].split()[1]) for place in (0, 2))
     assert 0 < p50 <= p99
+
+
+_TASK = """
+import pandas as pd
+from pathlib import Path
+from workbench.tasks import Measured
+
+
+def measure(settings, cloud):
+    if settings.rate == 13:
+        raise ValueError("unlucky")
+    if settings.rate == 99:
+        import time
+        Path("go").touch()
+        time.sleep(600)
+    return Measured({"p50_ms": settings.rate * settings.seed}, pd.DataFrame())
+"""
+
+
+@pytest.fixture
+def own_task(machine, monkeypatch) -> str:
+    """A task that stands in the current folder, where nothing but the command looks for it."""
+    (machine.folder / "own_task.py").write_text(_TASK)
+    monkeypatch.chdir(machine.folder)
+    return "own_task:measure"
+
+
+def test_a_sweep_prints_the_median_and_range_of_each_setting_and_where_its_results_are(machine, own_task):
+    sweep = ("sweep", "--over", "rate=2,3", "--over", "index=flat,hnsw:m=4,ef_search=8", "--task", own_task, "--repeats", "2")
+    done = _workbench(*sweep)
+    assert (done.returncode, done.stderr) == (0, "")
+    header, *rows, smoke, folder = done.stdout.splitlines()
+    assert header.split() == ["rate", "index", "runs", "failed", "p50_ms"]
+    assert [row.split()[0] for row in rows] == ["2.0", "2.0", "3.0", "3.0"]
+    assert [row.split()[2:] for row in rows] == [["2", "0", "15", "(14–16)"]] * 2 + [["2", "0", "22.5", "(21–24)"]] * 2
+    assert smoke == "smoke: 2 of 5 repeats, too few to conclude from"
+    assert folder == f"results: {machine.folder}/results/own_task.measure-rate-index"
+    again = _workbench(*sweep)
+    assert again.stderr == "own_task.measure-rate-index: 8 of 8 points were measured before\n"
+    assert again.stdout == done.stdout
+
+
+def test_a_sweep_with_a_failed_point_shows_the_others_and_says_so(machine, own_task):
+    done = _workbench("sweep", "--over", "rate=2,13", "--task", own_task, "--repeats", "1", "--name", "luck")
+    assert done.returncode == 1
+    assert [line.split() for line in done.stdout.splitlines()[1:3]] == [["2.0", "1", "0", "14"], ["13.0", "1", "1", "–"]]
+    assert re.fullmatch(
+        r"workbench: 1 of 2 points failed, first [0-9a-f]{12}-[0-9a-f]{8}-0\.parquet: ValueError: unlucky\n", done.stderr
+    )
 
 
 def test_doctor_says_what_is_there():
@@ -205,19 +299,37 @@ pipeline._await = await_
     _assert_one_line(done, 130, "interrupted")
 
 
+def _sleeper(machine, name: str) -> str:
+    """A cell that says that it runs, with the local servers, and sleeps."""
+    imports = "import time\nfrom pathlib import Path\nfrom workbench import services"
+    return f"{imports}\nrunning = services()\nPath({str(machine.folder / name)!r}).touch()\ntime.sleep(600)"
+
+
+def test_ctrl_c_of_a_sweep_leaves_nothing_running(machine, own_task, until):
+    arguments = ("sweep", "--over", "rate=99", "--task", own_task)
+    done = _interrupted(machine, until, "workbench.sweeps.point", *arguments, before="pass")
+    _assert_one_line(done, 130, "interrupted")
+
+
 def test_ctrl_c_of_a_report_leaves_nothing(machine, until):
-    cell = f"""
-from pathlib import Path
-from workbench import services
-running = services()
-Path({str(machine.folder / "go")!r}).touch()
-import time
-time.sleep(600)
-"""
-    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(cell)])
-    nbformat.write(notebook, machine.folder / "sleeper.ipynb")
-    before = f"from pathlib import Path\nfrom workbench import places\nplaces.NOTEBOOKS = Path({str(machine.folder)!r})"
+    before = _notebooks(machine.folder, sleeper=_sleeper(machine, "go"))
     done = _interrupted(machine, until, "ipykernel_launcher", "report", "sleeper", before=before)
     assert done.returncode == 130 and done.stdout == ""
     assert done.stderr == "executing sleeper …\nworkbench: interrupted\n"
     assert [each.name for each in Path.cwd().glob("kernel-ipc-*")] == []
+
+
+@pytest.mark.parametrize("signal_sent", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+def test_reports_side_by_side_end_with_their_owner_however_it_ends(machine, until, signal_sent):
+    before = _notebooks(machine.folder, a=_sleeper(machine, "a"), b=_sleeper(machine, "b"))
+    before += "\nimport os; os.cpu_count = lambda: 2"
+    code = f"{before}\nfrom workbench.cli import main\nmain(prog_name='workbench')"
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    process = machine.start("-c", code, "report", "a", "b", "--output", str(machine.folder), start_new_session=True, **pipes)
+    until(lambda: all((machine.folder / name).exists() for name in "ab"), "both are in the middle", 90.0)
+    os.killpg(process.pid, signal_sent)
+    out, err = process.communicate(timeout=60)
+    until(lambda: machine.processes() == [], "nothing is left")
+    assert out == "" and list(machine.folder.glob("*.html")) == []
+    ended = {signal.SIGINT: (130, "workbench: interrupted\n"), signal.SIGTERM: (143, ""), signal.SIGKILL: (-9, "")}
+    assert (process.returncode, err.removeprefix("executing a …\nexecuting b …\n")) == ended[signal_sent]

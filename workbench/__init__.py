@@ -13,13 +13,13 @@ import importlib
 
 _HOMES = {
     "Finding": "workbench.finding:Finding",
-    "Run": "workbench.runs:Run",
     "Settings": "workbench.settings:Settings",
-    "WorkbenchError": "workbench.errors:WorkbenchError",
     "plots": "workbench.plots",
+    "results": "workbench.results",
     "run": "workbench.pipeline:run",
     "services": "workbench.servers:services",
     "summaries": "workbench.summaries",
+    "sweep": "workbench.sweeps:sweep",
 }
 
 __all__ = sorted(_HOMES)

@@ -53,26 +53,52 @@ def main() -> None:
 
 
 @main.command()
-@click.argument("name", required=False)
-@click.option("-p", "--parameter", "parameters", multiple=True, nargs=2, metavar="NAME VALUE", help="Set a notebook's parameter.")
-def report(name: str | None, parameters: tuple[tuple[str, str], ...]) -> None:
-    """Execute a notebook and write it as an HTML report; without NAME, list the notebooks.
+@click.argument("names", nargs=-1, metavar="[NAME]...")
+@click.option("-p", "--parameter", "parameters", multiple=True, metavar="K=V", help="Set a parameter of each notebook named.")
+@click.option("--all", "every", is_flag=True, help="Report every notebook.")
+@click.option("--output", type=click.Path(path_type=Path), default=places.REPORTS, help="Folder that the reports go to.")
+def report(names: tuple[str, ...], parameters: tuple[str, ...], every: bool, output: Path) -> None:
+    """Execute notebooks and write them as HTML reports; without a NAME, list them with their questions.
 
-    Example: workbench report 00-quickstart -p events 3000 -p rate 50
+    Example: workbench report 00-quickstart -p events=3000 -p rate=50
     """
     from workbench import report as reports
 
-    if name is None:
-        click.echo("\n".join(reports.names()))
+    given = _pairs(parameters)
+    if every and names:
+        raise click.UsageError("name notebooks or say --all, not both.")
+    chosen = tuple(reports.names()) if every else tuple(dict.fromkeys(names))
+    if not chosen:
+        for name, question in reports.questions().items():
+            click.echo(f"{name:24} {question}")
         return
-    given = dict(parameters)
     if given.get("cloud") == "aws":
         click.confirm("On AWS this creates resources that cost money until they are deleted. Go on?", abort=True)
-    click.echo(f"executing {name} …", err=True)
-    path, finding = reports.report(name, given)
-    if finding:
-        click.echo(finding.to_text())
-    click.echo(f"report: {path}")
+    if len(chosen) == 1:
+        click.echo(f"executing {chosen[0]} …", err=True)
+        path, finding = reports.report(chosen[0], given, output=output)
+        if finding:
+            click.echo(finding.to_text())
+        click.echo(f"report: {path}")
+        return
+    outcomes = reports.reports(chosen, given, output=output, began=lambda name: click.echo(f"executing {name} …", err=True))
+    for outcome in outcomes:
+        click.echo(outcome.to_text())
+    if failed := sum(outcome.failure is not None for outcome in outcomes):
+        _fail(f"{failed} of {len(outcomes)} notebooks failed")
+
+
+def _pairs(texts: tuple[str, ...]) -> dict[str, str]:
+    """Texts such as ``rate=50`` by name."""
+    pairs: dict[str, str] = {}
+    for text in texts:
+        name, equals, value = text.partition("=")
+        if not equals:
+            raise click.BadParameter(f"{text!r} is not K=V, as in rate=50.", param_hint="-p")
+        if name in pairs:
+            raise click.BadParameter(f"{name!r} is given twice.", param_hint="-p")
+        pairs[name] = value
+    return pairs
 
 
 @main.command()
@@ -93,6 +119,52 @@ def run(pairs: tuple[str, ...], cloud: str, listed: bool) -> None:
 
     with services(cloud) as running:
         click.echo(pipeline.run(settings, running).to_text())
+
+
+@main.command()
+@click.option("--over", multiple=True, required=True, metavar="NAME=V,V,…", help="A setting and its values; many: the product.")
+@click.option("-s", "--set", "pairs", multiple=True, metavar="NAME=VALUE", help="A setting that all points share.")
+@click.option("--task", default="pipeline", show_default=True, help="pipeline, index, or your own module:function.")
+@click.option("--repeats", type=int, default=5, show_default=True, help="Runs of each point; fewer than 5 are a smoke test.")
+@click.option("--name", default=None, help="Of the sweep and its folder. Default: the task and what is swept over.")
+@click.option("--cloud", type=CLOUDS, default="embedded", show_default=True, help="Where Kinesis, DynamoDB and Lambda run.")
+@click.option("--scheduler", default=None, metavar="ADDRESS", help="A Dask scheduler, for tasks that may have neighbours.")
+@click.option("--fresh", is_flag=True, help="Set earlier results of that name aside and measure everything anew.")
+@click.option("--timeout-s", type=float, default=900.0, show_default=True, help="A point that takes longer counts as failed.")
+def sweep(
+    over: tuple[str, ...],
+    pairs: tuple[str, ...],
+    task: str,
+    repeats: int,
+    name: str | None,
+    cloud: str,
+    scheduler: str | None,
+    fresh: bool,
+    timeout_s: float,
+) -> None:
+    """Measure every combination of settings, each several times in fresh processes. Interrupted, it goes on where it was.
+
+    Example: workbench sweep --task index --over index=flat,hnsw:m=16,ef_search=64,hnsw:m=32 --over catalogue=1000,10000
+
+    A comma begins a new value, unless a parameter such as ef_search=64 follows.
+    """
+    from workbench import results, summaries, sweeps, tasks
+    from workbench.sweeps.grid import axes, grid
+
+    swept = axes(over)
+    settings = grid(pairs, swept)
+    sys.path.insert(0, str(Path.cwd()))  # a task of one's own may stand there, as for `python -m`
+    name = name or "-".join([task.replace(":", "."), *swept])
+    made = sweeps.sweep(
+        settings, name=name, task=task, repeats=repeats, cloud=cloud, scheduler=scheduler, fresh=fresh, timeout_s=timeout_s
+    )
+    frame = results.load(made)
+    click.echo(summaries.table(frame, by=list(swept), figures=tasks.task(task).main).to_string(index=False))
+    if made.smoke:
+        click.echo(f"smoke: {repeats} of {sweeps.PUBLISHED} repeats, too few to conclude from")
+    click.echo(f"results: {made.folder}")
+    if (failed := frame[frame.error != ""]).size:
+        _fail(f"{len(failed)} of {len(frame)} points failed, first {failed.file.iloc[0]}: {failed.error.iloc[0]}")
 
 
 @main.command()
@@ -159,7 +231,7 @@ def lab(cloud: str, options: tuple[str, ...]) -> None:
 @click.option("--output", type=click.Path(path_type=Path), default=None, help="JSON file that the figures go to.")
 def bench(names: tuple[str, ...], listed: bool, output: Path | None) -> None:
     """Measure claimed figures against their baselines, side by side; all of them, or NAMES."""
-    from workbench.experiments import benchmarks
+    from workbench import benchmarks
 
     if listed:
         for name, text in benchmarks.described().items():
