@@ -65,7 +65,7 @@ def test_help_imports_nothing_heavy():
 @pytest.mark.parametrize(
     ("arguments", "line"),
     [
-        (["run", "-s", "speed=5"], r"speed = '5' is not allowed: Settings has scenario, start, events, rate, .*"),
+        (["run", "-s", "speed=5"], r"speed = '5' is not allowed: Settings has scenario, start, source, events, rate, .*"),
         (["run", "-s", "rate=fast"], r"rate = 'fast' is not allowed: Expected float, got str"),
         (["run", "-s", "rate=-1"], r"rate = '-1' is not allowed: Expected float >= 0\.0"),
         (["run", "-s", "rate"], r"setting = 'rate' is not allowed: NAME=VALUE, as in rate=200"),
@@ -81,7 +81,7 @@ def test_help_imports_nothing_heavy():
         (["sweep", "--over", "rate=5", "--scheduler", "tcp://h:1"], r"scheduler = 'tcp://h:1' is not allowed: .* alone.*"),
         (
             ["sweep", "--over", "catalogue=100", "--task", "index", "--scheduler", "here"],
-            r"'here' is no address of a Dask scheduler, such as .*; 0 of 5 points are saved in .*",
+            r"'here' is no address of a Dask scheduler, such as tcp://10\.0\.0\.1:8786; 0 of 5 points are saved in .*",
         ),
         (["bench", "no_such_figure"], r".*no_such_figure.*"),
     ],
@@ -287,12 +287,12 @@ def test_ctrl_c_while_the_servers_start_leaves_nothing(machine, until):
 def test_ctrl_c_in_mid_run_leaves_nothing(machine, until):
     go = f"""
 from pathlib import Path
-from workbench import pipeline
-plain = pipeline._await
+from workbench import replay
+plain = replay._await
 def await_(*arguments):
     Path({str(machine.folder / "go")!r}).touch()
     plain(*arguments)
-pipeline._await = await_
+replay._await = await_
 """
     slow = (*_small(), "-s", "rate=0.5")
     done = _interrupted(machine, until, "workbench.vectors.server", "run", *slow, before=go)

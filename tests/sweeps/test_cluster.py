@@ -186,6 +186,6 @@ def test_what_is_no_address_is_told_in_one_line(probe, task, monkeypatch, capfd,
     monkeypatch.setattr(cluster, "_CONNECT_S", 1)
     with pytest.raises(ServiceError) as raised:
         sweep(_settings(2), name="dead", task=task, repeats=1, scheduler=address)
-    assert str(raised.value).startswith(f"{address!r} is no address of a Dask scheduler, such as tcp://10.0.0.1:8786: ")
+    assert str(raised.value).startswith(f"{address!r} is no address of a Dask scheduler, such as tcp://10.0.0.1:8786; 0 of 1")
     assert "\n" not in str(raised.value)
     assert capfd.readouterr() == ("", "")

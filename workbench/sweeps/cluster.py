@@ -8,6 +8,7 @@ import functools
 import logging
 import os
 import queue
+import re
 import uuid
 from collections.abc import Iterator, Sequence
 
@@ -17,6 +18,7 @@ from workbench.sweeps.execute import Request, end, execute
 from workbench.sweeps.identity import code
 
 _CONNECT_S = 10
+_ADDRESS = re.compile(r"tcp://[^/\s]+:\d{1,5}")
 _LOOK_S = 1.0  # how often it is looked whether the scheduler is still there
 
 
@@ -82,6 +84,8 @@ def _execute(request: Request) -> bytes:
 def _client(scheduler: str | None):
     from distributed import Client
 
+    if scheduler is not None and not _ADDRESS.fullmatch(scheduler):  # Dask's client would ask it for ever, and say so at its end
+        raise ServiceError(f"{scheduler!r} is no address of a Dask scheduler, such as tcp://10.0.0.1:8786")
     with contextlib.ExitStack() as opened:
         try:
             where = opened.enter_context(_local_cluster()) if scheduler is None else scheduler
@@ -89,8 +93,7 @@ def _client(scheduler: str | None):
         except OSError:
             raise ServiceError(f"no Dask scheduler answered at {scheduler} within {_CONNECT_S} s") from None
         except Exception as error:  # Dask has no error of its own for an address: ValueError, TypeError, AssertionError …
-            message = f"{scheduler!r} is no address of a Dask scheduler, such as tcp://10.0.0.1:8786: {_first_line(error)}"
-            raise ServiceError(message) from None
+            raise ServiceError(f"the Dask scheduler at {scheduler} cannot be used: {_first_line(error)}") from None
         yield client
 
 
