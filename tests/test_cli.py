@@ -179,8 +179,8 @@ def test_servers_go_up_are_shown_and_go_down(machine):
 
 def test_a_run_prints_what_came_of_its_events_stage_by_stage(local_servers):
     done = _workbench("run", *_small())
-    first, second, header, *percentiles = done.stdout.splitlines()
-    assert done.returncode == 0
+    first, load, second, header, *percentiles = done.stdout.splitlines()
+    assert done.returncode == 0 and re.match(r"[\d.]+ events/s were due, [\d.]+ were sent", load)
     assert re.fullmatch(r"inline on embedded, settings [0-9a-f]{12}: 35 answered; 0 lost", first)
     assert second == "after 5 events of warm-up, in ms:"
     assert header.split() == ["latency_ms", *(f"{stage}_ms" for stage in WAY)]

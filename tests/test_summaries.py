@@ -11,6 +11,7 @@ import pytest
 from workbench import summaries
 from workbench.events import Event, Recommendation
 from workbench.function.entities import Product
+from workbench.measure import load
 from workbench.measure.metrics import METRICS
 from workbench.measure.resources import MACHINE
 from workbench.measure.timeline import WAY
@@ -274,3 +275,31 @@ def test_a_run_that_answered_nothing_has_a_goodput_of_nothing():
     found = summaries.figures(a_run([], outcomes=["lost", "lost", "dead"]))
     assert found["goodput_per_s"] == 0.0 and (found["answered"], found["lost"], found["dead"]) == (0, 2, 1)
     assert math.isnan(found["mean_ms"]) and math.isnan(found["cpu_cores"])
+
+
+def test_a_run_says_what_was_due_and_sent():
+    assert a_run([10.0] * 101).to_text().splitlines()[1] == "10 events/s were due, 10 were sent"
+
+
+def test_a_run_says_when_the_load_could_not_be_offered():
+    """101 events due every 0.1 s are sent every 0.2 s: 50%."""
+    run = a_run([10.0] * 101)
+    run.events["send_ms"] = 100.0 * np.arange(101)
+    run.events["latency_ms"] = run.events.send_ms + 1
+    line = run.to_text().splitlines()[1]
+    assert line == "10 events/s were due, 5 were sent: the load could not be offered (50%)"
+
+
+def test_a_run_says_when_its_backlog_grew():
+    """Each event takes 0.05 s longer than the one before: at the end half of all are under way."""
+    run = a_run(50.0 * np.arange(101))
+    run.events["send_ms"] = 0.0
+    growth = round(load.backlog_growth_pct(run.events))
+    assert growth > 20
+    assert run.to_text().splitlines()[1].endswith(f"; the backlog grew by {growth}% of the events: the load was not carried")
+
+
+def test_a_run_that_was_due_at_once_says_nothing_of_its_load():
+    run = a_run([10.0] * 5)
+    run.events["due_s"] = 0.0
+    assert run.to_text().splitlines()[1] == "after 0 events of warm-up, in ms:"

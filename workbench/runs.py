@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 import pandas as pd
 
 from workbench.events import Recommendation
+from workbench.measure import load
 from workbench.measure.timeline import WAY
 from workbench.scenarios.retail import Retail
 from workbench.settings import Settings
@@ -55,12 +56,26 @@ class Run:
         shown.index = ["p50", "p95", "p99"]
         rows = [
             f"{self.settings.placement} on {self.cloud}, settings {self.settings.hash}: {counts}; {self.lost} lost",
+            *self._load(),
             f"after {self.settings.warmup} events of warm-up, in ms:",
             shown.round(1).to_string(),
         ]
         if self.cold_starts_ms:
             rows.append(f"cold starts, apart: {', '.join(f'{ms:.0f}' for ms in self.cold_starts_ms)} ms")
         return "\n".join(rows)
+
+    def _load(self) -> list[str]:
+        """What was asked for and offered, and whether it was carried; nothing where all was due at once."""
+        later = self.events.iloc[self.settings.warmup :]
+        offered, growth = load.offer(later), load.backlog_growth_pct(later)
+        if not self.settings.rate or self.settings.loop == "closed" or offered["offered_per_s"] != offered["offered_per_s"]:
+            return []
+        said = f"{offered['offered_per_s']:.4g} events/s were due, {offered['sent_per_s']:.4g} were sent"
+        if offered["offer_kept_pct"] < load.LEAST_OFFER_KEPT_PCT:
+            said += f": the load could not be offered ({offered['offer_kept_pct']:.0f}%)"
+        if growth > load.MOST_BACKLOG_GROWTH_PCT:
+            said += f"; the backlog grew by {growth:.0f}% of the events: the load was not carried"
+        return [said]
 
     @property
     def lost(self) -> int:
