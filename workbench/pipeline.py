@@ -49,7 +49,7 @@ def run(settings: Settings, services: Services, *, spoiled: Sequence[bytes] = ()
         WorkbenchError: something could not be provisioned.
     """
     with prepared(settings, services) as ready:
-        with _watched(ready, len(spoiled)) as (timeline, resources, probe):
+        with watched(ready, foreign=len(spoiled)) as (timeline, resources, probe):
             replay(ready, timeline, spoiled=spoiled)
         endpoints = services.endpoints
         return Run(
@@ -146,8 +146,8 @@ def _steps(*names: str) -> Iterator[Callable[[], None]]:
 
 
 @contextlib.contextmanager
-def _watched(ready: Prepared, foreign: int) -> Iterator[tuple[Timeline, Resources, FindableProbe | None]]:
-    """All that is measured beside the events' own times: processors, memory, and when a vector can be found."""
+def watched(ready: Prepared, *, foreign: int = 0) -> Iterator[tuple[Timeline, Resources, FindableProbe | None]]:
+    """All that is measured of a replay: its events' times, processors and memory, and when a vector can be found."""
     settings, events = ready.settings, ready.data.events
     processes = {"this process": os.getpid(), **ready.services.pids}
     with contextlib.ExitStack() as running:

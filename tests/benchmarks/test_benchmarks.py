@@ -106,7 +106,8 @@ def test_a_planted_ratio_is_found_as_the_quotient_of_the_means(monkeypatch):
     slow = [{"query_ms": ms * 1.2, **ORIGIN} for ms in base]
     asked = []
 
-    def measured(designs):
+    def measured(designs, *, repeats):
+        assert repeats == 10
         asked.extend(designs)
         return runs_of(dict(zip(designs, (plain, slow), strict=True)))
 

@@ -12,7 +12,6 @@ from workbench.results import Point, Result, Sweep, encode, save, write_manifest
 from workbench.settings import Settings
 
 A, B = Settings(rate=100), Settings(rate=200)
-UNWATCHED = "workbench.tasks.pipeline:unwatched"
 
 
 class Made:
@@ -32,9 +31,9 @@ class Made:
         yield
         self.log.append("down")
 
-    def sweep(self, settings, *, name, task, repeats, folder) -> Sweep:
+    def sweep(self, settings, *, name, repeats, folder, task="pipeline") -> Sweep:
         self.log.append("sweep")
-        self.asked.append({"settings": list(settings), "task": task, "repeats": repeats})
+        self.asked.append({"settings": list(settings), "repeats": repeats})
         points = [Point(each.to_dict(), run, f"{each.hash}-{run}.parquet") for run in range(repeats) for each in settings]
         made = Sweep(folder=folder, name=name, task=task, cloud="embedded", repeats=repeats, points=tuple(points))
         write_manifest(made)
@@ -54,7 +53,7 @@ class Made:
                     provenance={},
                 )
                 events = pd.DataFrame({"latency_ms": [each.rate + run, each.rate + run]})
-                save(encode(result, None if error or task != "pipeline" else events), folder / f"{each.hash}-{run}.parquet")
+                save(encode(result, None if error else events), folder / f"{each.hash}-{run}.parquet")
         return made
 
 
@@ -69,7 +68,7 @@ def test_runs_come_back_by_design_with_their_samples(made):
     assert len(runs.frame) == 6 and len(runs.samples) == 12
     assert runs.of(B).frame.mean_ms.tolist() == [10.0, 77.0, 10.0] and runs.of(A).frame.mean_ms.tolist() == [10.0] * 3
     assert runs.of(B).samples.latency_ms.tolist() == [200, 200, 201, 201, 202, 202]
-    assert made.asked == [{"settings": [A, B], "task": "pipeline", "repeats": 3}]
+    assert made.asked == [{"settings": [A, B], "repeats": 3}]
 
 
 def test_a_published_figure_has_five_runs_with_the_servers_up_from_first_to_last(made):
@@ -93,8 +92,3 @@ def test_a_run_that_lost_events_is_an_error(made):
     made.figures = {(A, 0): {"mean_ms": 1.0, "lost": 2.0}, (B, 1): {"mean_ms": 1.0, "lost": 3.0}}
     with pytest.raises(WorkbenchError, match=r"^3 events were lost in a run$"):
         measured([A, B], repeats=2)
-
-
-def test_a_task_that_only_counts_has_no_lost_events_to_look_at(made):
-    made.figures = {(A, run): {"goodput_per_s": 100.0 + run} for run in range(2)}
-    assert measured([A], task=UNWATCHED, repeats=2).frame.goodput_per_s.tolist() == [100.0, 101.0]

@@ -1,6 +1,5 @@
-"""Which rate counts as sustained, what the article's handler is said to do, and what measuring costs: by made-up runs."""
+"""Which rate counts as sustained, and what the article's handler is said to do: by made-up runs."""
 
-import contextlib
 from collections.abc import Sequence
 
 import numpy as np
@@ -142,40 +141,3 @@ def test_the_ratio_to_the_article_is_taken_run_by_run_at_no_worse_a_p99(monkeypa
         " hit rate@5 0.420 and 0.220"
     )
     assert (made.baseline.name, made.baseline.value) == ("the article's handler", 1.0)
-
-
-def test_what_measuring_costs_is_the_mean_loss_of_pairs_in_turn(monkeypatch):
-    """Pairs differ by what the machine does meanwhile, which both of a pair share: here measuring always costs 10%."""
-    tasks = []
-
-    def measured(settings, *, task, repeats) -> Runs:
-        (each,) = settings
-        tasks.append(task)
-        assert (each.rate, each.events, each.warmup, repeats) == (0, 15_000, 0, 1)
-        bare = 1000.0 + 50 * each.seed
-        return runs_of({each: [{"goodput_per_s": bare * (0.9 if task == "pipeline" else 1.0)}]})
-
-    monkeypatch.setattr(throughput, "measured", measured)
-    monkeypatch.setattr(throughput, "services", contextlib.nullcontext)
-    made = throughput.measuring_overhead_pct("measuring_overhead_pct")
-    assert made.value == pytest.approx(10) and made.low == pytest.approx(10) and made.high == pytest.approx(10)
-    assert (made.spread, made.runs) == ("95% over pairs of runs", 20) and made.baseline.name == "only counted: 1225 events/s"
-    bare = "workbench.tasks.pipeline:unwatched"
-    assert tasks == [bare, "pipeline", "pipeline", bare] * 5  # who begins changes from pair to pair
-
-
-def test_what_measuring_costs_has_the_interval_of_its_pairs(monkeypatch):
-    """Half of the pairs cost 10% and half nothing: their geometric mean, with Student's interval around it."""
-
-    def measured(settings, *, task, repeats) -> Runs:
-        costs = task == "pipeline" and settings[0].seed % 2
-        return runs_of({settings[0]: [{"goodput_per_s": 900.0 if costs else 1000.0}]})
-
-    monkeypatch.setattr(throughput, "measured", measured)
-    monkeypatch.setattr(throughput, "services", contextlib.nullcontext)
-    made = throughput.measuring_overhead_pct("measuring_overhead_pct")
-    logs = np.log([1.0, 0.9] * 5)
-    reach = 2.262157 * logs.std(ddof=1) / np.sqrt(10)  # t of 9 degrees of freedom
-    assert made.value == pytest.approx(100 * (1 - np.sqrt(0.9)))
-    assert made.low == pytest.approx(100 * (1 - np.exp(logs.mean() + reach)), abs=1e-4)
-    assert made.high == pytest.approx(100 * (1 - np.exp(logs.mean() - reach)), abs=1e-4)

@@ -247,4 +247,4 @@ def test_the_probe_is_told_of_each_event_that_is_sent():
     timeline = Timeline([_event(number) for number in range(3)], _JSON, probe=probe)
     timeline.sent(2, _START)
     timeline.sent(0, _START + 1)
-    assert told == [(2, _START), (0, _START + 1)] and timeline.sent_ns.tolist() == [_START + 1, 0, _START]
+    assert told == [(2, _START), (0, _START + 1)] and timeline.sent_ns == [_START + 1, 0, _START]

@@ -4,7 +4,6 @@ import math
 
 import pytest
 
-from workbench.errors import SettingError
 from workbench.measure.metrics import METRICS
 from workbench.settings import Settings
 from workbench.tasks import TASKS, Measured, pipeline, task
@@ -31,18 +30,5 @@ def test_there_is_a_sample_for_every_event_the_warm_up_included(measured):
     assert {"latency_ms", "service_ms", "freshness_ms", "send_ms", "outcome", "attempts", "due_s"} <= set(measured.samples)
 
 
-def test_a_replay_that_is_only_counted_has_a_goodput_and_nothing_else(local_servers):
-    bare = pipeline.unwatched(_SMALL, "embedded")
-    assert list(bare.figures) == ["goodput_per_s"] and bare.samples.empty
-    assert 10 < bare.figures["goodput_per_s"] < 100_000
-
-
-def test_a_closed_loop_cannot_only_be_counted():
-    with pytest.raises(SettingError, match=r"^loop = 'closed' is not allowed: open"):
-        pipeline.unwatched(_SMALL.but(loop="closed"), "embedded")
-
-
-def test_both_are_tasks_that_a_sweep_can_call():
+def test_it_is_a_task_that_a_sweep_can_call():
     assert task("pipeline").function == "workbench.tasks.pipeline:measure"
-    own = task("workbench.tasks.pipeline:unwatched")
-    assert (own.function, own.alone) == ("workbench.tasks.pipeline:unwatched", True)

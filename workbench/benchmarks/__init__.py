@@ -7,7 +7,7 @@ in turn, so that a machine that slows down slows down both.
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
-from workbench.benchmarks import latency, quality, startup, throughput, truth
+from workbench.benchmarks import latency, overhead, quality, startup, throughput, truth
 from workbench.benchmarks.claim import Claim, held, save
 from workbench.errors import SettingError
 
@@ -18,7 +18,7 @@ BENCHMARKS: dict[str, Callable[[str], Claim]] = {
         latency.e2e_lambda_p99_ms,
         throughput.inline_events_per_s,
         throughput.throughput_vs_article,
-        throughput.measuring_overhead_pct,
+        overhead.measuring_overhead_pct,
         truth.planted_stage_ratio,
         truth.equal_called_different_pct,
         quality.hit_rate_vs_popularity,

@@ -27,17 +27,17 @@ class Runs(NamedTuple):
         return Runs(*(table[table.settings == settings.hash] for table in self))
 
 
-def measured(settings: Sequence[Settings], *, task: str = "pipeline", repeats: int = REPEATS) -> Runs:
+def measured(settings: Sequence[Settings], *, repeats: int = REPEATS) -> Runs:
     """``repeats`` runs of each of these settings.
 
     Raises:
         WorkbenchError: a run failed or lost events.
     """
     with tempfile.TemporaryDirectory() as folder, services():
-        made = sweep(settings, name="benchmark", task=task, repeats=repeats, folder=Path(folder))
+        made = sweep(settings, name="benchmark", repeats=repeats, folder=Path(folder))
         runs = Runs(results.load(made), results.samples(made))
     if (failed := runs.frame.error[runs.frame.error != ""]).any():
         raise WorkbenchError(f"a run failed: {failed.iloc[0]}")
-    if "lost" in runs.frame and runs.frame.lost.any():  # a task that only counts has no such figure
+    if runs.frame.lost.any():
         raise WorkbenchError(f"{runs.frame.lost.max():.0f} events were lost in a run")
     return runs

@@ -1,18 +1,15 @@
-"""How many events a second are carried to the end, and what measuring them costs."""
+"""How many events a second are carried to the end."""
 
 import functools
-import statistics
 from typing import NamedTuple
 
 import numpy as np
 
 from workbench.benchmarks.claim import Baseline, Claim, claim
-from workbench.benchmarks.runs import REPEATS, Runs, measured
+from workbench.benchmarks.runs import Runs, measured
 from workbench.errors import WorkbenchError
 from workbench.measure.histogram import Histogram
-from workbench.measure.intervals import ratio_interval
 from workbench.measure.knee import highest_within
-from workbench.servers import services
 from workbench.settings import Settings
 
 _GOAL_MS = 300.0  # of the worked example
@@ -22,7 +19,6 @@ _DRAINED = 400  # events that the article's handler is given at once
 _OFFERED_SHARE = 0.5  # of what it can do: the load at which its latency is measured, so that no queue forms
 _LATENCIES = 220  # events a run at that load: with 5 runs enough for a p99
 _WARMUP = 20
-_PAIRS = 2 * REPEATS
 
 
 def inline_events_per_s(name: str) -> Claim:
@@ -52,29 +48,6 @@ def throughput_vs_article(name: str) -> Claim:
         f"hit rate@5 {article.our_hit_rate:.3f} and {article.hit_rate:.3f}",
     )
     return claim(name, "times", ratios, Baseline("the article's handler", 1.0), note="; ".join(notes))
-
-
-def measuring_overhead_pct(name: str) -> Claim:
-    """What following every event costs of the throughput, all events due at once; baseline: a replay that only counts."""
-    tasks = ["pipeline", "workbench.tasks.pipeline:unwatched"]
-    goodput: dict[str, list[float]] = {task: [] for task in tasks}
-    with services():  # for all runs, not for each
-        for run in range(_PAIRS):
-            settings = Settings(rate=0, events=15_000, warmup=0, seed=run)
-            for task in tasks if run % 2 else tasks[::-1]:
-                goodput[task].append(measured([settings], task=task, repeats=1).frame.goodput_per_s.iloc[0])
-    watched, bare = (np.array(goodput[task]) for task in tasks)
-    low, high = ratio_interval(bare, watched, paired=True)
-    mean = float(np.exp(np.mean(np.log(watched / bare))))
-    return claim(
-        name,
-        "%",
-        [100 * (1 - mean)],
-        Baseline(f"only counted: {statistics.median(bare):.0f} events/s", 0.0),
-        interval=(100 * (1 - high), 100 * (1 - low)),
-        spread="95% over pairs of runs",
-        runs=2 * _PAIRS,
-    )
 
 
 @functools.cache

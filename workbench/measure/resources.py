@@ -46,7 +46,7 @@ class Resources:
         SettingError: two names for one process, a name that the frame uses itself, or ``every_s`` is not more than 0.
     """
 
-    def __init__(self, processes: Mapping[str, int], every_s: float = 0.25) -> None:
+    def __init__(self, processes: Mapping[str, int], every_s: float = 0.5) -> None:
         if len(set(processes.values())) < len(processes):
             raise SettingError("processes", dict(processes), "one name for each process id")
         if taken := {MACHINE, STOLEN} & processes.keys():

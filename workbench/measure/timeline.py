@@ -50,8 +50,9 @@ class Timeline:
         self._events, self._codec = events, codec
         self._index = {event.event_id: number for number, event in enumerate(events)}
         self.due_ns = np.zeros(len(events), np.int64)
-        self.sent_ns = np.zeros(len(events), np.int64)
-        self._deliveries: list[Delivery] = []
+        self.sent_ns = [0] * len(events)  # a list is written in half the time of an array
+        self._calls: list[_Call] = []
+        self._dead: list[tuple[dict, str]] = []
         self._refused: dict[int, EventRejected] = {}
         self._open = set(range(len(events)))
         self._foreign, self._probe = foreign, probe
@@ -64,11 +65,28 @@ class Timeline:
             self._probe.sent(index, ns)
 
     def delivered(self, delivery: Delivery) -> None:
-        """One call of the function."""
-        done = [self._number(record) for record in delivery.records if _settled(delivery, record["SequenceNumber"])]
+        """One call of the function. What is kept of it is small: the records go as soon as the pipeline is done with them."""
+        numbers = [self._number(record) for record in delivery.records]
+        sequence_numbers = [record["SequenceNumber"] for record in delivery.records]
+        open_still = _not_settled(delivery, sequence_numbers)
+        done = numbers
+        if open_still:
+            done = [number for number, each in zip(numbers, sequence_numbers, strict=True) if each not in open_still]
+        given_up = {each["SequenceNumber"]: each for each in delivery.records if each["SequenceNumber"] in delivery.dead}
+        call = _Call(
+            delivery.invoked_ns,
+            delivery.answered_ns,
+            delivery.answer,
+            numbers,
+            sequence_numbers,
+            delivery.received_ns,
+            open_still,
+            frozenset(given_up),
+        )
         with self._changed:
-            self._deliveries.append(delivery)
-            self._open.difference_update(number for number in done if number is not None)
+            self._calls.append(call)
+            self._dead += [(record, delivery.dead[number]) for number, record in given_up.items()]
+            self._open.difference_update(done)
             self._foreign = max(0, self._foreign - done.count(None))
             self._changed.notify_all()
 
@@ -92,63 +110,63 @@ class Timeline:
             return len(self._open) + self._foreign
 
     @property
+    def last_ns(self) -> int:
+        """When the last call was answered, Unix ns."""
+        return max(call.answered_ns for call in self._calls)
+
+    @property
     def answers(self) -> list[dict]:
         """What the function answered, call by call."""
-        return [delivery.answer for delivery in self._deliveries if delivery.answer is not None]
+        return [call.answer for call in self._calls if call.answer is not None]
 
     @property
     def dead(self) -> list[tuple[dict, str]]:
         """Every record that was given up, the run's own and others', with its reason."""
-        return [
-            (record, delivery.dead[record["SequenceNumber"]])
-            for delivery in self._deliveries
-            for record in delivery.records
-            if record["SequenceNumber"] in delivery.dead
-        ]
+        return list(self._dead)
 
     def frame(self) -> pd.DataFrame:
         """One row an event, in the order they were due.
 
         ``outcome`` is answered, dead, refused or lost. ``latency_ms`` is due → answered; ``<stage>_ms`` for each stage of ``WAY``
         add up to it. ``service_ms`` is sent → answered, ``freshness_ms`` sent → upserted. Of an event that was not answered only
-        ``send_ms`` is known, if it was sent. An event that was delivered more than once is
-        timed by the delivery that settled it; ``attempts`` counts them.
+        ``send_ms`` is known, if it was sent. An event that was delivered more than once is timed by the call that settled it;
+        ``attempts`` counts them.
         """
         rows = [_unsettled() for _ in self._events]
-        for delivery in self._deliveries:
-            for place, record in enumerate(delivery.records):
-                number = self._number(record)
+        for call in self._calls:
+            for place, number in enumerate(call.numbers):
                 if number is not None:
-                    self._settle(rows[number], delivery, place, number)
+                    self._settle(rows[number], call, place)
         for number in self._refused:
             rows[number]["outcome"] = "refused"
         frame = pd.DataFrame(rows)
-        frame["send_ms"] = np.where(self.sent_ns > 0, (self.sent_ns - self.due_ns) / 1e6, np.nan)
+        sent_ns = np.array(self.sent_ns)
+        frame["send_ms"] = np.where(sent_ns > 0, (sent_ns - self.due_ns) / 1e6, np.nan)
         frame.insert(0, "event_id", [event.event_id for event in self._events])
         frame.insert(1, "user_id", [event.user_id for event in self._events])
         frame["due_s"] = (self.due_ns - self.due_ns.min()) / 1e9
         return frame
 
-    def _settle(self, row: dict, delivery: Delivery, place: int, number: int) -> None:
+    def _settle(self, row: dict, call: "_Call", place: int) -> None:
         row["attempts"] += 1
-        sequence_number = delivery.records[place]["SequenceNumber"]
-        if row["outcome"] == "answered" or not _settled(delivery, sequence_number):
+        number, sequence_number, received_ns = call.numbers[place], call.sequence_numbers[place], call.received_ns[place]
+        if row["outcome"] == "answered" or sequence_number in call.open_still:
             return
-        row["outcome"] = "dead" if sequence_number in delivery.dead else "answered"
-        row["batch"] = len(delivery.records)
+        row["outcome"] = "dead" if sequence_number in call.dead else "answered"
+        row["batch"] = len(call.numbers)
         if row["outcome"] == "dead":
             return
-        served = _served(delivery, sequence_number)
-        turn_ns = served.began_ns - delivery.answer["started_ns"]  # what the records before it took
+        served, due_ns, sent_ns = _served(call, sequence_number), self.due_ns[number], self.sent_ns[number]
+        turn_ns = served.began_ns - call.answer["started_ns"]  # what the records before it took
         findable_ns = served.began_ns + sum(served.stages_ns[name] for name in _UNTIL_FINDABLE)
         row |= {
-            "latency_ms": (served.answered_ns - self.due_ns[number]) / 1e6,
-            "service_ms": (served.answered_ns - self.sent_ns[number]) / 1e6,
-            "freshness_ms": (findable_ns - self.sent_ns[number]) / 1e6,
-            "cold": bool(delivery.answer.get("cold")),
-            "stream_ms": (delivery.received_ns[place] - self.sent_ns[number]) / 1e6,
-            "queue_ms": (delivery.invoked_ns - delivery.received_ns[place] + turn_ns) / 1e6,
-            "call_ms": (delivery.answer["started_ns"] - delivery.invoked_ns) / 1e6,
+            "latency_ms": (served.answered_ns - due_ns) / 1e6,
+            "service_ms": (served.answered_ns - sent_ns) / 1e6,
+            "freshness_ms": (findable_ns - sent_ns) / 1e6,
+            "cold": bool(call.answer.get("cold")),
+            "stream_ms": (received_ns - sent_ns) / 1e6,
+            "queue_ms": (call.invoked_ns - received_ns + turn_ns) / 1e6,
+            "call_ms": (call.answer["started_ns"] - call.invoked_ns) / 1e6,
             **{f"{name}_ms": ns / 1e6 for name, ns in served.stages_ns.items()},
             "return_ms": (served.answered_ns - served.began_ns - sum(served.stages_ns.values())) / 1e6,
         }
@@ -161,25 +179,38 @@ class Timeline:
             return None
 
 
+class _Call(NamedTuple):
+    """What is kept of one call of the function, its records by place."""
+
+    invoked_ns: int
+    answered_ns: int
+    answer: dict | None
+    numbers: list[int | None]  # which of the run's events each is; None for a foreign or broken one
+    sequence_numbers: list[str]
+    received_ns: list[int]
+    open_still: frozenset[str]  # sequence numbers of what will be tried again
+    dead: frozenset[str]  # of what was given up
+
+
+def _not_settled(delivery: Delivery, sequence_numbers: list[str]) -> frozenset[str]:
+    unprocessed = sequence_numbers if delivery.answer is None else delivery.failed
+    return frozenset(unprocessed) - delivery.dead.keys()
+
+
 class _Served(NamedTuple):
-    """One record's part of a call."""
+    """One record's part of a call's work."""
 
     began_ns: int
     answered_ns: int
     stages_ns: dict[str, int]
 
 
-def _served(delivery: Delivery, sequence_number: str) -> _Served:
+def _served(call: _Call, sequence_number: str) -> _Served:
     """A batch is served as one; a function that takes its records one by one says so of each, and it is answered at its end."""
-    one = delivery.answer.get("records", {}).get(sequence_number)
+    one = call.answer.get("records", {}).get(sequence_number)
     if one is None:
-        return _Served(delivery.answer["started_ns"], delivery.answered_ns, delivery.answer["stages_ns"])
+        return _Served(call.answer["started_ns"], call.answered_ns, call.answer["stages_ns"])
     return _Served(one["started_ns"], one["started_ns"] + sum(one["stages_ns"].values()), one["stages_ns"])
-
-
-def _settled(delivery: Delivery, sequence_number: str) -> bool:
-    processed = delivery.answer is not None and sequence_number not in delivery.failed
-    return processed or sequence_number in delivery.dead
 
 
 def _unsettled() -> dict:
