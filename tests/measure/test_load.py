@@ -137,13 +137,21 @@ def test_growth_is_the_mean_of_the_last_tenth_less_that_of_the_first():
 
 
 def test_a_backlog_that_shrinks_grows_by_less_than_nothing():
-    latency_ms = [2000] + [100] * 10
-    assert backlog_growth_pct(frame(np.arange(11), latency_ms=latency_ms)) == pytest.approx(100 * (0.1 - 1) / 11)
+    """Twenty stay through the first second; in the last one stays for 0.1 s."""
+    events = frame([0] * 20 + list(range(1, 11)), latency_ms=[2000] * 20 + [100] * 10)
+    assert backlog_growth_pct(events) == pytest.approx(100 * (0.1 - 20) / 30)
 
 
-def test_an_event_that_is_lost_early_is_in_both_ends():
-    events = frame(np.arange(11), latency_ms=[NAN] + [100] * 10, outcome=["lost"] + ["answered"] * 10)
-    assert backlog_growth_pct(events) == pytest.approx(100 * (1.1 - 1) / 11)
+def test_events_that_are_lost_early_are_in_both_ends():
+    events = frame([0] * 20 + list(range(1, 11)), latency_ms=[NAN] * 20 + [100] * 10, outcome=["lost"] * 20 + ["answered"] * 10)
+    assert backlog_growth_pct(events) == 0.0  # without them it would grow by 0.1 from nothing
+
+
+@pytest.mark.parametrize(("last", "grown"), [(10, 0), (11, 7)])
+def test_what_may_be_chance_is_no_growth(last, grown):
+    """Four stay through the first second, ``last`` through the last: 3 · √4 = 6 more may be chance."""
+    events = frame([0] * 4 + [9] * last + [10], latency_ms=[1000] * (4 + last) + [0])
+    assert backlog_growth_pct(events) == pytest.approx(100 * grown / (5 + last))
 
 
 @pytest.mark.parametrize("due_s", [[], [1.0], [2.0, 2.0]])

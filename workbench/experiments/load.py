@@ -132,7 +132,8 @@ def _up_to(rate: float | None, rows: pd.DataFrame) -> str:
 def _knee(name: str, rows: pd.DataFrame) -> Figure:
     means = rows.groupby("rate")[["mean_ms", "goodput_per_s"]].median()
     at = knee(means.index, means.mean_ms, goodput=means.goodput_per_s)
-    return Figure(label=f"knee (most goodput ÷ latency), {name}", value=f"{at:,g} events/s")
+    tried = "at least " if at == means.index.max() else "at most " if at == means.index.min() else ""
+    return Figure(label=f"knee (most goodput ÷ latency), {name}", value=f"{tried}{at:,g} events/s")
 
 
 def _at_highest(name: str, rows: pd.DataFrame, rate: float | None) -> Figure:

@@ -16,6 +16,7 @@ from workbench.errors import SettingError
 LEAST_OFFER_KEPT_PCT = 99.0
 MOST_BACKLOG_GROWTH_PCT = 1.0  # of the events: what a steady backlog differs by from one tenth of a run to another
 
+_CHANCE = 3.0  # standard deviations
 _ENDS = 0.1  # the share of the sending window at each of its ends that is compared
 
 
@@ -67,9 +68,11 @@ def backlog_max(events: pd.DataFrame) -> float:
 
 
 def backlog_growth_pct(events: pd.DataFrame) -> float:
-    """Mean backlog in the last tenth of the sending window less that in the first, in % of the events.
+    """Mean backlog in the last tenth of the sending window less that in the first, in % of the events; 0 if it may be chance.
 
-    The window is from the first sending to the last. NaN if no time passes between them.
+    The window is from the first sending to the last. NaN if no time passes between them. A steady backlog of mean b varies by
+    √b (it is Poisson-distributed if events come at random and are served beside each other, M/G/∞): what is within three times
+    that is no growth, or a short run of a few events a second would seem to fall behind.
     """
     sent_s, settled_s = _stays(events)
     if not len(sent_s) or (window_s := np.ptp(sent_s)) == 0:
@@ -80,7 +83,9 @@ def backlog_growth_pct(events: pd.DataFrame) -> float:
         stay_s = np.minimum(settled_s, from_s + end_s) - np.maximum(sent_s, from_s)
         return stay_s[stay_s > 0].sum() / end_s
 
-    return float(100 * (mean(sent_s.max() - end_s) - mean(sent_s.min())) / len(events))
+    first = mean(sent_s.min())
+    growth = mean(sent_s.max() - end_s) - first
+    return 0.0 if abs(growth) <= _CHANCE * first**0.5 else float(100 * growth / len(events))
 
 
 def kept_up(figures: Mapping[str, float]) -> bool:
