@@ -1,6 +1,7 @@
 """Fixtures that several packages' tests share."""
 
 import contextlib
+import signal
 import subprocess
 import sys
 import time
@@ -23,6 +24,11 @@ running = services()
 print(running.started, flush=True)
 time.sleep(600)
 """
+
+
+# Started in the background, a process ignores Ctrl-C, and so would all that the tests start and interrupt.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")
