@@ -57,7 +57,7 @@ def _results(client, scheduler: str | None, requests: Sequence[Request]) -> Iter
             if future is not None:
                 data = future.result()
                 yield waiting.pop(future), data
-            elif client.status != "running" or not client.scheduler_info()["workers"]:
+            elif client.status != "running" or not client.scheduler_info(n_workers=0)["n_workers"]:  # a total: always there
                 raise ServiceError(gone)
     except (FutureCancelledError, KilledWorker, OSError):
         raise ServiceError(gone) from None
