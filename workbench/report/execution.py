@@ -1,6 +1,7 @@
 """A notebook executed by papermill, in a kernel that only this process can reach."""
 
 import contextlib
+import logging
 import os
 import shutil
 import tempfile
@@ -42,6 +43,7 @@ def _execute(path: Path, copy: Path, values: dict[str, object], terminal: str) -
     _sweep()
     with (
         tempfile.TemporaryDirectory(prefix=f"{_SOCKETS}{os.getpid()}-") as sockets,
+        _silence(),
         _environment(progress.TERMINAL, terminal),
         _environment(_RUNTIME, sockets),
     ):
@@ -81,6 +83,20 @@ def _sweep() -> None:
         owner = folder.name.removeprefix(_SOCKETS).partition("-")[0]
         if owner.isdigit() and not psutil.pid_exists(int(owner)):
             shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def _silence() -> Iterator[None]:
+    """No log lines: what fails is told once, by the report. After Ctrl-C also what is left behind says nothing of its end."""
+    before = logging.root.manager.disable
+    logging.disable(logging.CRITICAL)
+    try:
+        yield
+    except Exception:
+        logging.disable(before)
+        raise
+    else:
+        logging.disable(before)
 
 
 @contextlib.contextmanager
