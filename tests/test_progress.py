@@ -8,6 +8,7 @@ import termios
 import time
 
 import pytest
+from ipykernel.kernelapp import IPKernelApp
 
 from workbench.progress import TERMINAL, _open, progress, terminal
 
@@ -26,8 +27,9 @@ def run(total: int) -> None:
 
 @pytest.fixture
 def no_kernel(monkeypatch):
+    """jupyter_client imports ipykernel to find kernels: that alone makes no notebook of a process."""
+    assert not IPKernelApp.initialized()
     monkeypatch.delenv(TERMINAL, raising=False)
-    monkeypatch.delitem(sys.modules, "ipykernel", raising=False)
 
 
 def test_a_terminal_shows_the_bar_and_it_is_gone_afterwards(no_kernel, monkeypatch):
@@ -44,6 +46,14 @@ def test_a_log_file_gets_nothing(no_kernel, monkeypatch):
     monkeypatch.setattr(sys, "stderr", log)
     run(3)
     assert log.getvalue() == ""
+
+
+def test_a_kernel_shows_a_widget_instead(no_kernel, monkeypatch, capsys):
+    log = io.StringIO()
+    monkeypatch.setattr(sys, "stderr", log)
+    monkeypatch.setattr(IPKernelApp, "initialized", lambda: True)
+    run(3)
+    assert log.getvalue() == "" and "filling" in capsys.readouterr().out  # IPython shows a widget as text where it must
 
 
 @pytest.fixture

@@ -303,3 +303,11 @@ def test_a_run_that_was_due_at_once_says_nothing_of_its_load():
     run = a_run([10.0] * 5)
     run.events["due_s"] = 0.0
     assert run.to_text().splitlines()[1] == "after 0 events of warm-up, in ms:"
+
+
+def test_the_warm_up_is_left_out_of_each_run_and_not_of_all_together():
+    samples = pd.DataFrame(
+        {"settings": ["a"] * 5 + ["b"] * 3, "run": [0, 0, 0, 1, 1, 0, 0, 0], "latency_ms": [1.0, 2, 3, 4, 5, 6, 7, 8]}
+    )
+    assert summaries.after_warmup(samples, 2).latency_ms.tolist() == [3, 8]
+    assert summaries.after_warmup(samples, 0).latency_ms.tolist() == [1, 2, 3, 4, 5, 6, 7, 8]

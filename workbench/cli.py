@@ -161,7 +161,7 @@ def sweep(
     frame = results.load(made)
     click.echo(summaries.table(frame, by=list(swept), figures=tasks.task(task).main).to_string(index=False))
     if made.smoke:
-        click.echo(f"smoke: {repeats} of {sweeps.PUBLISHED} repeats, too few to conclude from")
+        click.echo(f"smoke: {repeats} of {results.PUBLISHED} repeats, too few to conclude from")
     click.echo(f"results: {made.folder}")
     if (failed := frame[frame.error != ""]).size:
         _fail(f"{len(failed)} of {len(frame)} points failed, first {failed.file.iloc[0]}: {failed.error.iloc[0]}")

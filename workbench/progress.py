@@ -17,10 +17,19 @@ def progress(total: int, desc: str, unit: str, **options):
         from tqdm import tqdm
 
         return tqdm(file=_open(terminal), dynamic_ncols=True, **options) if terminal else tqdm(disable=True, **options)
-    from tqdm.auto import tqdm
+    if _in_notebook():
+        from tqdm.notebook import tqdm
 
-    in_notebook = "ipykernel" in sys.modules  # a widget's file is no terminal, and must not be disabled for it
-    return tqdm(disable=False if in_notebook else None, **options)
+        return tqdm(**options)
+    from tqdm import tqdm
+
+    return tqdm(disable=None, **options)  # where standard error is no terminal
+
+
+def _in_notebook() -> bool:
+    """Whether this process is a kernel: jupyter_client imports ipykernel outside of one, too."""
+    app = sys.modules.get("ipykernel.kernelapp")
+    return app is not None and app.IPKernelApp.initialized()
 
 
 def terminal() -> str:

@@ -16,7 +16,7 @@ from workbench.measure.timeline import WAY
 from workbench.runs import Run
 
 _PERCENTILES = {"p50": 50.0, "p95": 95.0, "p99": 99.0, "p999": 99.9}
-_EMULATED = ("stream", "enrich", "act")  # parts of the way that are calls to the cloud, and our share of making them
+EMULATED = ("stream", "enrich", "act")  # parts of the way that are calls to the cloud, and our share of making them
 
 
 def latency(runs: Mapping[str, Run]) -> pd.DataFrame:
@@ -38,14 +38,29 @@ def latency(runs: Mapping[str, Run]) -> pd.DataFrame:
 
 def percentile_ms(run: Run, percentile: float) -> float:
     """Latency from the due time, ms; NaN where there are too few samples for it (p99 needs 1,000, p95 200)."""
-    return _percentile(run.measured.latency_ms, percentile)
+    return percentile_of(run.measured.latency_ms, percentile)
 
 
-def _percentile(ms: pd.Series, percentile: float) -> float:
+def percentile_of(ms: pd.Series, percentile: float) -> float:
+    """The same of any latencies, ms."""
+    return _percentile(Histogram.of(ms.to_numpy()), percentile)
+
+
+def after_warmup(samples: pd.DataFrame, warmup: int) -> pd.DataFrame:
+    """What ``results.samples`` gives, without the first ``warmup`` events of each run."""
+    return samples[samples.groupby(["settings", "run"]).cumcount() >= warmup]
+
+
+def _percentile(histogram: Histogram, percentile: float) -> float:
     try:
-        return Histogram.of(ms.to_numpy()).percentile(percentile)
+        return histogram.percentile(percentile)
     except TooFewSamples:
         return float("nan")
+
+
+def _percentiles(ms: pd.Series, *names: str) -> dict[str, float]:
+    histogram = Histogram.of(ms.to_numpy())
+    return {f"{name}_ms": _percentile(histogram, _PERCENTILES[name]) for name in names}
 
 
 def figures(run: Run) -> dict[str, float]:
@@ -60,9 +75,9 @@ def figures(run: Run) -> dict[str, float]:
         **load.offer(later),
         "goodput_per_s": load.goodput(later),
         "mean_ms": measured.latency_ms.mean(),
-        **{f"{name}_ms": percentile_ms(run, percentile) for name, percentile in _PERCENTILES.items()},
-        **{f"service_{name}_ms": _percentile(measured.service_ms, _PERCENTILES[name]) for name in ("p50", "p99")},
-        **{f"freshness_{name}_ms": _percentile(fresh, _PERCENTILES[name]) for name in ("p50", "p95")},
+        **_percentiles(measured.latency_ms, *_PERCENTILES),
+        **{f"service_{name}": ms for name, ms in _percentiles(measured.service_ms, "p50", "p99").items()},
+        **{f"freshness_{name}": ms for name, ms in _percentiles(fresh, "p50", "p95").items()},
         "probed_freshness_ms": _probed_ms(run),
         "cold_start_ms": float(np.mean(run.cold_starts_ms)) if run.cold_starts_ms else float("nan"),
         **{f"{part}_ms": measured[f"{part}_ms"].mean() for part in WAY},
@@ -117,7 +132,7 @@ def stages(runs: Mapping[str, Run]) -> pd.DataFrame:
     means.index = list(WAY)
     total = means.sum()
     means.loc["sum"] = total
-    means.loc["cloud share at most, %"] = 100 * means.loc[list(_EMULATED)].sum() / total
+    means.loc["cloud share at most, %"] = 100 * means.loc[list(EMULATED)].sum() / total
     return means.round(2)
 
 

@@ -76,13 +76,13 @@ def test_what_cannot_be_written_leaves_the_file_as_it_was(tmp_path: Path, monkey
     save(INLINE, output)
     held = output.read_bytes()
 
-    def broken(self: Path, target: Path) -> None:
+    def broken(descriptor: int) -> None:
         raise OSError("no space left on device")
 
-    monkeypatch.setattr(Path, "replace", broken)  # the last step: all of the new file is written before
-    with pytest.raises(OSError, match="no space"):
+    monkeypatch.setattr("os.fsync", broken)  # once all of the new file is written
+    with pytest.raises(ResultError, match=r"claims\.json cannot be written: no space"):
         save(changed(value=1.0), output)
-    assert output.read_bytes() == held
+    assert output.read_bytes() == held and [path.name for path in tmp_path.iterdir()] == ["claims.json"]
 
 
 @pytest.mark.parametrize("text", ["", "{", '{"name": "a"}', "[1]", '[{"value": 1}]', "\x00"])

@@ -286,7 +286,7 @@ def test_the_answer_is_the_processors_and_tells_when_each_record_was_done(world)
 
 def test_stage_times_are_sums_over_the_records(world, monkeypatch):
     ticks = itertools.count(step=7)  # each look at the clock is 7 ns after the one before
-    monkeypatch.setattr("workbench.function.published.perf_counter_ns", lambda: next(ticks))
+    monkeypatch.setattr("workbench.function.processor.perf_counter_ns", lambda: next(ticks))
     spent = world.process(*(event(f"e{n}", "ben", "p1") for n in range(3)))["stages_ns"]
     assert spent == {"decode": 21, "enrich": 21, "embed": 21, "upsert": 21, "query": 21, "act": 0}
 

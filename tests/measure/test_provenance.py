@@ -34,14 +34,14 @@ def test_the_code_is_told_by_paths_and_contents(tmp_path):
     (tmp_path / "a.py").write_bytes(b"x = 1\n")
     (tmp_path / "b" / "c.py").write_bytes(b"")
     (tmp_path / "notes.txt").write_bytes(b"no code")
-    before = module._code(tmp_path)
+    before = module.source_digest(tmp_path)
     assert before == hashlib.sha256(b"a.py\x006\x00x = 1\nb/c.py\x000\x00").hexdigest()[:12]
     (tmp_path / "notes.txt").write_bytes(b"changed")
-    assert module._code(tmp_path) == before
+    assert module.source_digest(tmp_path) == before
     (tmp_path / "a.py").write_bytes(b"x = 2\n")
-    changed = module._code(tmp_path)
+    changed = module.source_digest(tmp_path)
     (tmp_path / "a.py").rename(tmp_path / "d.py")
-    assert len({before, changed, module._code(tmp_path)}) == 3
+    assert len({before, changed, module.source_digest(tmp_path)}) == 3
 
 
 def test_the_packages_own_code_has_the_same_hash_in_another_process_and_folder(tmp_path):

@@ -10,6 +10,7 @@ import msgspec
 
 from workbench.errors import ResultError
 from workbench.measure.provenance import provenance
+from workbench.results.files import write
 
 
 class Baseline(msgspec.Struct, frozen=True):
@@ -101,10 +102,7 @@ def save(result: Claim, output: Path) -> None:
     """Put the claim into the file, in place of the one of its name.
 
     Raises:
-        ResultError: as ``held``.
+        ResultError: as ``held``, or the file cannot be written.
     """
     kept = [entry for entry in held(output) if entry["name"] != result.name]
-    output.parent.mkdir(parents=True, exist_ok=True)
-    draft = output.with_suffix(f".{os.getpid()}")
-    draft.write_text(json.dumps([*kept, msgspec.to_builtins(result)], indent=1) + "\n")
-    draft.replace(output)
+    write(json.dumps([*kept, msgspec.to_builtins(result)], indent=1).encode() + b"\n", output, os.replace)

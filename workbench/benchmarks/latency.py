@@ -3,6 +3,7 @@
 from workbench.benchmarks.claim import Baseline, Claim, claim
 from workbench.benchmarks.runs import measured
 from workbench.settings import Settings
+from workbench.summaries import EMULATED
 
 
 def e2e_inline_p99_ms(name: str) -> Claim:
@@ -19,7 +20,7 @@ def e2e_lambda_p99_ms(name: str) -> Claim:
 def _latency(name: str, subject: Settings, baseline_name: str, baseline: Settings) -> Claim:
     runs = measured([subject, baseline])
     ours, theirs = runs.of(subject).frame, runs.of(baseline).frame
-    emulator = ours[["stream_ms", "enrich_ms", "act_ms"]].sum(axis=1) / ours.mean_ms
+    emulator = ours[[f"{part}_ms" for part in EMULATED]].sum(axis=1) / ours.mean_ms
     return claim(
         name,
         "ms",

@@ -10,6 +10,7 @@ from workbench import pipeline, provision
 from workbench.benchmarks.claim import Baseline, Claim, claim
 from workbench.measure.intervals import ratio_interval
 from workbench.measure.tally import Tally
+from workbench.measure.timeline import Timeline
 from workbench.replay import Prepared, replay
 from workbench.servers import services
 from workbench.settings import Settings
@@ -63,20 +64,19 @@ def measured(ready: Prepared) -> Cost:
     """A replay with all that a run measures."""
     _renew(ready)
     with pipeline.watched(ready) as (timeline, _, _):
-        cpu_s = time.process_time()
-        replay(ready, timeline)
-        cpu_s = time.process_time() - cpu_s
-    return Cost((timeline.last_ns - timeline.due_ns.min()) / 1e9, cpu_s)
+        return _timed(ready, timeline)
 
 
 def counted(ready: Prepared) -> Cost:
     """A replay whose events are only counted."""
     _renew(ready)
-    tally = Tally(len(ready.data.events))
+    return _timed(ready, Tally(len(ready.data.events)))
+
+
+def _timed(ready: Prepared, watcher: Timeline | Tally) -> Cost:
     cpu_s = time.process_time()
-    replay(ready, tally)
-    cpu_s = time.process_time() - cpu_s
-    return Cost((tally.last_ns - tally.due_ns.min()) / 1e9, cpu_s)
+    replay(ready, watcher)
+    return Cost((watcher.last_ns - watcher.due_ns.min()) / 1e9, time.process_time() - cpu_s)
 
 
 def _renew(ready: Prepared) -> None:

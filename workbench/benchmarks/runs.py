@@ -13,8 +13,6 @@ from workbench.servers import services
 from workbench.settings import Settings
 from workbench.sweeps import sweep
 
-REPEATS = 5
-
 
 class Runs(NamedTuple):
     """What ``results.load`` and ``results.samples`` give."""
@@ -27,7 +25,7 @@ class Runs(NamedTuple):
         return Runs(*(table[table.settings == settings.hash] for table in self))
 
 
-def measured(settings: Sequence[Settings], *, repeats: int = REPEATS) -> Runs:
+def measured(settings: Sequence[Settings], *, repeats: int = results.PUBLISHED) -> Runs:
     """``repeats`` runs of each of these settings.
 
     Raises:

@@ -11,6 +11,7 @@ from workbench.errors import WorkbenchError
 from workbench.measure.histogram import Histogram
 from workbench.measure.knee import highest_within
 from workbench.settings import Settings
+from workbench.summaries import after_warmup
 
 _GOAL_MS = 300.0  # of the worked example
 _SECONDS = 10  # of load at each rate
@@ -91,7 +92,7 @@ def _article() -> _Article:
     capacity = runs.of(drained).frame.goodput_per_s.to_numpy()
     offered = float(round(_OFFERED_SHARE * np.median(capacity), 1))
     slow = measured([base.but(rate=offered, events=_LATENCIES, warmup=_WARMUP)]).samples
-    later = slow.groupby("run").tail(-_WARMUP)
+    later = after_warmup(slow, _WARMUP)
     together = Histogram.of(later.latency_ms[later.outcome == "answered"].to_numpy())
     hit_rates = (runs.of(each).frame.hit_rate.median() for each in (drained, ours))
     return _Article(capacity, offered, together.percentile(99), *map(float, hit_rates))

@@ -4,7 +4,7 @@ import numpy as np
 
 from workbench import results
 from workbench.benchmarks.claim import Baseline, Claim, claim
-from workbench.benchmarks.runs import REPEATS, measured
+from workbench.benchmarks.runs import measured
 from workbench.settings import Flat, Settings
 
 _SHORT = Settings(events=400, warmup=100, rate=200, catalogue=2000)
@@ -17,7 +17,7 @@ def planted_stage_ratio(name: str) -> Claim:
     """How much slower a query is found that really takes 1.2 times as long; baseline: what was planted."""
     plain = _SHORT.but(events=2000, catalogue=10_000, index=Flat())  # a query that takes long enough to be told from noise
     slow = plain.but(query_slowdown=_PLANTED)
-    runs = measured([plain, slow], repeats=2 * REPEATS)
+    runs = measured([plain, slow], repeats=2 * results.PUBLISHED)
     found = results.compare(runs.of(plain).frame, runs.of(slow).frame, ["query_ms"]).loc["query_ms"]
     return claim(
         name,
@@ -26,7 +26,7 @@ def planted_stage_ratio(name: str) -> Claim:
         Baseline("planted", _PLANTED),
         interval=(found.low, found.high),
         spread="95% over pairs of runs",
-        runs=4 * REPEATS,
+        runs=4 * results.PUBLISHED,
         note=f"verdict: {found.verdict} {found.meaning}".strip(),
     )
 
@@ -42,8 +42,8 @@ def equal_called_different_pct(name: str) -> Claim:
         chosen = (frame[frame.run.isin(numbers)] for frame in (ours, theirs))
         return results.compare(*chosen, ["mean_ms"]).loc["mean_ms"].verdict != "not distinguishable"
 
-    called = [differ(draw.choice(_RUNS, REPEATS, replace=False)) for _ in range(_TRIALS)]
-    apart = [differ(numbers) for numbers in draw.permutation(_RUNS).reshape(-1, REPEATS)]
+    called = [differ(draw.choice(_RUNS, results.PUBLISHED, replace=False)) for _ in range(_TRIALS)]
+    apart = [differ(numbers) for numbers in draw.permutation(_RUNS).reshape(-1, results.PUBLISHED)]
     return claim(
         name,
         "%",

@@ -5,14 +5,12 @@ from collections.abc import Sequence
 
 import pandas as pd
 
-from workbench.errors import TooFewSamples
 from workbench.finding import Figure, Finding
 from workbench.function import published
-from workbench.measure.histogram import Histogram
 from workbench.measure.knee import highest_within, knee
 from workbench.runs import Run
 from workbench.settings import Settings
-from workbench.summaries import percentile_ms
+from workbench.summaries import after_warmup, percentile_ms, percentile_of
 
 OURS, ARTICLE = "our handler", "the article's handler"
 HANDLERS = {"batched": OURS, "published": ARTICLE}
@@ -32,15 +30,6 @@ def corrections() -> str:
     return inspect.cleandoc(published.__doc__)
 
 
-def p99_ms(samples: pd.DataFrame) -> float:
-    """The p99 of all runs' answered events together, ms (HDR histograms, merged); NaN if even they are too few."""
-    together = Histogram.of(samples.latency_ms.dropna().to_numpy())
-    try:
-        return together.percentile(99)
-    except TooFewSamples:
-        return float("nan")
-
-
 def side_by_side(frame: pd.DataFrame, samples: pd.DataFrame) -> pd.DataFrame:
     """Both handlers at every load: events/s answered, latency, hits; medians over runs, the p99 of all runs together.
 
@@ -48,12 +37,12 @@ def side_by_side(frame: pd.DataFrame, samples: pd.DataFrame) -> pd.DataFrame:
     """
     rows = {}
     for (handler, rate, number), runs in frame.groupby(["handler", "rate", "events"]):
-        events = samples[samples.settings.isin(runs.settings) & (samples.outcome == "answered")]
+        later = after_warmup(samples[samples.settings.isin(runs.settings)], runs.warmup.iloc[0])
         offered = f"{number:,} events at once" if rate == 0 else f"{rate:g} events/s"
         rows[handler, offered] = {
             "answered, events/s": runs.goodput_per_s.median(),
             "p50_ms": runs.p50_ms.median(),
-            "p99_ms, all runs": p99_ms(events),
+            "p99_ms, all runs": percentile_of(later.latency_ms[later.outcome == "answered"], 99),
             "upsert_ms": runs.upsert_ms.median(),
             "events per batch": runs.events_per_batch.median(),
             "hit_rate": runs.hit_rate.median(),

@@ -1,12 +1,11 @@
 """Stage 1: records to valid events. What is no event is set aside one by one; the rest goes on."""
 
-import base64
-
 import msgspec
 
 from workbench.codecs import Codec
 from workbench.errors import DecodeError
 from workbench.events import MAX_ID, SCHEMA_VERSION, Event, is_id
+from workbench.function.records import data
 
 _LAST_MS = 253_402_300_799_999  # the end of the year 9999
 
@@ -25,17 +24,10 @@ def decode(records: list[dict], codec: Codec) -> tuple[list[Arrival], dict[str, 
     for record in records:
         sequence_number = record["kinesis"]["sequenceNumber"]
         try:
-            arrivals.append(Arrival(sequence_number, _valid(codec.decode(_data(record)))))
+            arrivals.append(Arrival(sequence_number, _valid(codec.decode(data(record)))))
         except DecodeError as error:
             rejected[sequence_number] = str(error)
     return arrivals, rejected
-
-
-def _data(record: dict) -> bytes:
-    try:
-        return base64.b64decode(record["kinesis"]["data"], validate=True)
-    except (ValueError, TypeError) as error:  # binascii.Error, and text that is not ASCII, or none
-        raise DecodeError("base64", str(error)) from None
 
 
 def _valid(event: Event) -> Event:

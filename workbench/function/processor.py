@@ -47,10 +47,10 @@ class Processor:
         """
         spent: dict[str, int] = dict.fromkeys(STAGES, 0)
         started_ns = now_ns()
-        with _timed(spent, "decode"):
+        with timed(spent, "decode"):
             arrivals, rejected = decode(event.get("Records", []), self._codec)
         if arrivals:
-            with _timed(spent, "enrich"):
+            with timed(spent, "enrich"):
                 known = self._enricher.enrich([arrival.event for arrival in arrivals])
                 arrivals = _of_known_products(arrivals, known, rejected)
         if arrivals:
@@ -63,23 +63,24 @@ class Processor:
         }
 
     def _recommend(self, arrivals: list[Arrival], known: Known, spent: dict[str, int]) -> None:
-        with _timed(spent, "embed"):
+        with timed(spent, "embed"):
             touched = {arrival.event.product_id: known.products[arrival.event.product_id] for arrival in arrivals}
             vectors = self._embedder.embed([product.description for product in touched.values()])
             made = visits(arrivals, known, dict(zip(touched, vectors, strict=True)), half_life=self._settings.half_life)
-        with _timed(spent, "upsert"):
+        with timed(spent, "upsert"):
             self._variant.upsert(self._store, made)
-        with _timed(spent, "query"):
+        with timed(spent, "query"):
             recommended = self._variant.query(self._store, made)
-        with _timed(spent, "act"):
+        with timed(spent, "act"):
             act(self._dynamodb, self._tables, made, recommended)
 
 
 @contextmanager
-def _timed(spent: dict[str, int], stage: str):
+def timed(spent: dict[str, int], stage: str):
+    """Add the ns that the block takes to those of its stage."""
     begun = perf_counter_ns()
     yield
-    spent[stage] = perf_counter_ns() - begun
+    spent[stage] += perf_counter_ns() - begun
 
 
 def _of_known_products(arrivals: list[Arrival], known: Known, rejected: dict[str, str]) -> list[Arrival]:

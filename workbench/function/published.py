@@ -29,18 +29,17 @@ Not corrected, since this is the design that is compared with ours:
 * nobody gets the recommendations: no read model is written.
 """
 
-import base64
 from collections.abc import Callable
-from contextlib import AbstractContextManager, ExitStack, contextmanager
-from time import perf_counter_ns
+from contextlib import AbstractContextManager, ExitStack
 
 from workbench.clock import now_ns
 from workbench.codecs import codec
 from workbench.embedding import Embedder
-from workbench.errors import DecodeError, EventRejected
+from workbench.errors import EventRejected
 from workbench.events import Event, Record
 from workbench.function.entities import Product
-from workbench.function.processor import STAGES
+from workbench.function.processor import STAGES, timed
+from workbench.function.records import data
 from workbench.function.tables import Tables
 from workbench.settings import Settings
 from workbench.vectors import VectorStore
@@ -91,8 +90,8 @@ class Published:
         for record in event.get("Records", []):
             spent = dict.fromkeys(STAGES, 0)
             records[record["kinesis"]["sequenceNumber"]] = {"started_ns": now_ns(), "stages_ns": spent}
-            with _timed(spent, "decode"):
-                click = self._codec.decode(_data(record))
+            with timed(spent, "decode"):
+                click = self._codec.decode(data(record))
             recommendations[click.user_id] = self._recommend(click, spent)
         return {
             "batchItemFailures": [],
@@ -104,18 +103,18 @@ class Published:
         }
 
     def _recommend(self, click: Event, spent: dict[str, int]) -> list[dict]:
-        with _timed(spent, "enrich"):
+        with timed(spent, "enrich"):
             self._item(self._tables.profiles, "user_id", click.user_id)  # as published: read, and never used
             product = self._product(click)
-        with _timed(spent, "embed"), self._make_embedder() as embedder:
+        with timed(spent, "embed"), self._make_embedder() as embedder:
             (vector,) = vectors = embedder.embed([product.description])
         namespace = f"user-{click.user_id}"
         with ExitStack() as connection:  # closed within the query's time, or here after an error
-            with _timed(spent, "upsert"):
+            with timed(spent, "upsert"):
                 store = connection.enter_context(self._make_store())
                 about = {"product_id": product.product_id, "description": product.description}
                 store.upsert([Record(click.event_id, vector, about)], namespace=namespace)
-            with _timed(spent, "query"):
+            with timed(spent, "query"):
                 (matches,) = store.query(vectors, top_k=_TOP_K, namespace=namespace)
                 connection.close()
         return [{**match.metadata, "score": round(match.score, 4)} for match in matches if match.id != click.event_id]
@@ -128,17 +127,3 @@ class Published:
 
     def _item(self, table: str, key: str, value: str) -> dict | None:
         return self._dynamodb.get_item(TableName=table, Key={key: {"S": value}}).get("Item")
-
-
-def _data(record: dict) -> bytes:
-    try:
-        return base64.b64decode(record["kinesis"]["data"], validate=True)
-    except (ValueError, TypeError) as error:  # binascii.Error, and text that is not ASCII, or none
-        raise DecodeError("base64", str(error)) from None
-
-
-@contextmanager
-def _timed(spent: dict[str, int], stage: str):
-    begun = perf_counter_ns()
-    yield
-    spent[stage] += perf_counter_ns() - begun

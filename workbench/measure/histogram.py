@@ -15,7 +15,7 @@ from workbench.errors import MeasureError, SettingError, TooFewSamples
 PERCENTILES = (50.0, 95.0, 99.0, 99.9)
 
 _LOWEST_US, _HIGHEST_US, _DIGITS = 1, 3_600_000_000, 3
-_BEYOND = 10  # samples beyond a percentile that it takes to state it: p99 from 1,000, p99.9 from 10,000
+BEYOND = 10  # samples beyond a percentile that it takes to state it: p99 from 1,000, p99.9 from 10,000
 # What the library and what it calls raise for damaged text; binascii's error is a ValueError.
 _DAMAGE = (ValueError, TypeError, IndexError, OverflowError, RuntimeError, HdrCookieException, HdrLengthException, zlib.error)
 
@@ -129,7 +129,7 @@ def samples_needed(p: float) -> int:
     """
     if not 0 < p < 100:
         raise SettingError("percentile", p, "more than 0 and less than 100")
-    return math.ceil(round(100 * _BEYOND / min(p, 100 - p), 6))  # 100 - 99.9 is not quite 0.1
+    return math.ceil(round(100 * BEYOND / min(p, 100 - p), 6))  # 100 - 99.9 is not quite 0.1
 
 
 def _empty() -> HdrHistogram:

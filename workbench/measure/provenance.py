@@ -46,7 +46,7 @@ def _fixed() -> dict[str, str]:
         "python": platform.python_version(),
         "libraries": ", ".join(f"{name} {found}" for name in _LIBRARIES if (found := _version(name))),
         "commit": _commit(),
-        "code": _code(ROOT / "workbench"),
+        "code": source_digest(ROOT / "workbench"),
     }
 
 
@@ -65,7 +65,8 @@ def _threads() -> str:
     return ", ".join(sorted(sizes))
 
 
-def _code(package: Path) -> str:
+def source_digest(package: Path) -> str:
+    """12 hex digits over the paths and contents of a package's own source files, as they are on disk."""
     sources = hashlib.sha256()
     for path in sorted(package.rglob("*.py"), key=lambda path: path.relative_to(package).as_posix()):
         contents = path.read_bytes()

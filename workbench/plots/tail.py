@@ -6,14 +6,12 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 
-from workbench.errors import TooFewSamples
-from workbench.measure.histogram import Histogram
+from workbench.measure.histogram import BEYOND
 from workbench.plots import frames, style
 from workbench.runs import Run
-from workbench.summaries import percentile_ms
+from workbench.summaries import percentile_ms, percentile_of
 
 _PERCENTILES = (50.0, 90.0, 95.0, 99.0, 99.9, 99.99)
-_BEYOND = 10  # so many samples at least behind a curve's last point: p99 needs 1,000
 
 
 def percentiles(runs: Mapping[str, Run], goal_ms: float, ax: Axes | None = None) -> Axes:
@@ -65,17 +63,15 @@ def percentile_curves(
 
 
 def _p99(latency_ms: pd.Series) -> str:
-    try:
-        return f"{style.number(Histogram.of(latency_ms.dropna().to_numpy()).percentile(99))} ms"
-    except TooFewSamples:
-        return "has too few events to say"
+    p99 = percentile_of(latency_ms.dropna(), 99)
+    return f"{style.number(p99)} ms" if p99 == p99 else "has too few events to say"
 
 
 def _reached(latency_ms: pd.Series) -> tuple[np.ndarray, np.ndarray]:
     """1 ÷ (share of events that are slower) and the latency there, as far as samples go."""
     latency = np.sort(latency_ms.dropna().to_numpy())
     beyond = 1.0 - (np.arange(len(latency)) + 0.5) / len(latency)
-    shown = beyond * len(latency) >= _BEYOND
+    shown = beyond * len(latency) >= BEYOND
     return 1.0 / beyond[shown], latency[shown]
 
 

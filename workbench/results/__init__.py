@@ -6,7 +6,20 @@ A sweep's folder has a manifest, ``sweep.json``, which names every file that bel
 from workbench.results.comparison import compare
 from workbench.results.files import encode, read, save
 from workbench.results.manifest import read_manifest, write_manifest
-from workbench.results.records import Point, Result, Sweep
+from workbench.results.records import PUBLISHED, Point, Result, Sweep
 from workbench.results.tables import load, samples
 
-__all__ = ["Point", "Result", "Sweep", "compare", "encode", "load", "read", "read_manifest", "samples", "save", "write_manifest"]
+__all__ = [
+    "PUBLISHED",
+    "Point",
+    "Result",
+    "Sweep",
+    "compare",
+    "encode",
+    "load",
+    "read",
+    "read_manifest",
+    "samples",
+    "save",
+    "write_manifest",
+]

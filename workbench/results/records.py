@@ -4,6 +4,8 @@ from pathlib import Path
 
 import msgspec
 
+PUBLISHED = 5  # runs of each point that a published finding needs
+
 
 class Result(msgspec.Struct, frozen=True, kw_only=True):
     """What one point showed in one run. ``figures`` are named as in ``measure.metrics.METRICS``."""
@@ -41,4 +43,4 @@ class Sweep(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def smoke(self) -> bool:
         """Fewer than 5 repeats: good to see whether it works, not to conclude from."""
-        return self.repeats < 5
+        return self.repeats < PUBLISHED

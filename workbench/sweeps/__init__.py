@@ -18,14 +18,12 @@ from pathlib import Path
 from workbench import places, tasks
 from workbench.errors import ResultError, ServiceError, SettingError
 from workbench.progress import progress
-from workbench.results import Sweep, save, write_manifest
+from workbench.results import PUBLISHED, Sweep, save, write_manifest
 from workbench.servers import services
 from workbench.settings import Settings
 from workbench.sweeps import folder as folders
 from workbench.sweeps import identity
 from workbench.sweeps.execute import Request, execute
-
-PUBLISHED = 5  # repeats that a published finding needs
 
 
 def sweep(

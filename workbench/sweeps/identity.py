@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from workbench.errors import SettingError
+from workbench.measure.provenance import source_digest
 from workbench.results import Point
 from workbench.settings import Settings
 
@@ -56,11 +57,10 @@ def code(function: str) -> str:
         SettingError: there is no such module.
     """
     package = Path(__file__).parents[1]
-    sources = [(path.relative_to(package).as_posix(), path) for path in sorted(package.rglob("*.py"))]
-    module = function.partition(":")[0]
-    if module.partition(".")[0] != package.name:
-        sources.append((module, _source(function, module)))
-    return _digest(part for name, path in sources for part in (name, path.read_bytes()))[:12]
+    own, module = source_digest(package), function.partition(":")[0]
+    if module.partition(".")[0] == package.name:
+        return own
+    return _digest((own, module, _source(function, module).read_bytes()))[:12]
 
 
 def _source(function: str, module: str) -> Path:
