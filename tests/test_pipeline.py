@@ -1,6 +1,7 @@
 """Whole runs on real servers, small ones: every event of the shopping data goes through every box."""
 
 import base64
+import contextlib
 import json
 import math
 import os
@@ -18,14 +19,14 @@ from workbench import pipeline
 from workbench.clock import now_ns
 from workbench.cloud import stack
 from workbench.cloud.clients import client
-from workbench.errors import ServiceError, SettingError
+from workbench.errors import ServiceError, SettingError, VectorError
 from workbench.function.entities import Activity
 from workbench.measure.resources import MACHINE, STOLEN
 from workbench.measure.timeline import WAY, Timeline
 from workbench.provision import STACK
 from workbench.runs import Run
 from workbench.servers import Services, services, status
-from workbench.settings import Endpoints, Flat, Settings
+from workbench.settings import IVF, Endpoints, Flat, Settings
 from workbench.stream.checkpoints import Checkpoints
 from workbench.summaries import figures
 
@@ -151,10 +152,14 @@ def test_records_that_are_no_events_end_in_the_dead_letters_with_their_reasons(l
     assert {letter["requestContext"]["approximateInvokeCount"] for letter in run.dead_letters} == {3}
 
 
-def test_an_index_that_the_vector_server_would_not_build_is_refused(local_servers):
-    """It would be measured as another one than its name says."""
-    with pytest.raises(SettingError, match=r"'type': 'flat'.*HNSW"):
-        pipeline.run(_SMALL.but(placement="lambda", index=Flat()), local_servers)
+def test_the_vector_server_builds_the_index_that_the_settings_name(local_servers):
+    """Else it would be measured as another one than its name says."""
+    endpoints = local_servers.endpoints
+    with contextlib.closing(pipeline._client(endpoints, "of-its-own-kind", 4, IVF(nlist=2, nprobe=1))):
+        answer = httpx.get(f"{endpoints.vectors_url}/indexes/of-its-own-kind", headers={"api-key": endpoints.vectors_key})
+    assert answer.json()["tags"] == {"workbench-index": "ivf:nlist=2,nprobe=1"}
+    with pytest.raises(VectorError, match=r"exists as ivf:nlist=2,nprobe=1, not as flat$"):
+        pipeline._client(endpoints, "of-its-own-kind", 4, Flat())
 
 
 @pytest.mark.parametrize("change", [{"placement": "lambda"}, {"handler": "published"}])

@@ -8,7 +8,7 @@ import pytest
 from workbench.errors import SettingError
 from workbench.provision import OPENAI_MODELS, Access, embedding_access, index_name, remote_embedder
 from workbench.settings import HNSW, Endpoints, Flat, Settings
-from workbench.vectors.wire import Name
+from workbench.vectors.server.wire import Name
 
 LOCAL = Endpoints(embeddings_url="http://127.0.0.1:1/v1", embeddings_key="local-key")
 MODEL = SimpleNamespace(model="minilm@abc", dimension=384)

@@ -1,5 +1,6 @@
 """The command ``workbench``. Heavy imports happen inside the commands, so that help comes at once."""
 
+import contextlib
 import signal
 import sys
 import traceback
@@ -204,6 +205,31 @@ def _show(state: dict) -> None:
     click.echo(f"kept {kept}; logs in {places.state() / 'logs'}")
     for line in state["ended"]:
         click.echo(line, err=True)
+
+
+@main.group()
+def serve() -> None:
+    """Serve one part alone, to programs of your own."""
+
+
+@serve.command()
+@click.option("--port", type=int, default=0, help="0 (default) takes a free one.")
+@click.option("--data", type=click.Path(path_type=Path), help="Folder that keeps the indexes (default: in memory).")
+@click.option("--index", default="hnsw", show_default=True, help="What is built, as in hnsw:m=32,ef_search=64.")
+@click.option("--sync", default="full", show_default=True, help="full: a write survives a power cut; normal, off: kill -9.")
+@click.option("--visible-after", type=float, default=0.0, metavar="SECONDS", help="How long reads do not see a write.")
+def vectors(port: int, data: Path | None, index: str, sync: str, visible_after: float) -> None:
+    """The vector store behind Pinecone's protocol.
+
+    Its clients need the URL that is printed as their host, and the key that stands in WORKBENCH_API_KEY.
+    """
+    from workbench.vectors.server.app import serve
+
+    def say(url: str) -> None:
+        click.echo(f"vectors: {url} (Ctrl-C ends it)")
+
+    with contextlib.suppress(KeyboardInterrupt):  # the way it is meant to end
+        serve(port, data, index, sync, visible_after, say=say)
 
 
 @main.command(context_settings={"ignore_unknown_options": True})

@@ -9,7 +9,8 @@
     ├── ModelError          a model's files are missing or not the ones expected
     ├── DataError           a data set is missing or not as expected
     ├── VectorError         the vector store refused a request
-    │   └── IndexNotFound   there is no index of that name
+    │   ├── IndexNotFound   there is no index of that name
+    │   └── StoreDamaged    a store's file is damaged, and refused as a whole
     ├── FunctionFailed      the function raised, timed out or was not reached
     ├── ServiceError        a server did not start, answer or stay up
     ├── StackError          the stack could not be deployed
@@ -72,6 +73,13 @@ class IndexNotFound(VectorError):
     def __init__(self, name: str) -> None:
         super().__init__(f"index {name!r} does not exist", status=404)
         self.name = name
+
+
+class StoreDamaged(VectorError):
+    """A store's file is not what was written to it. It is not opened at all: half of a store would look like a whole one."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message, status=500)
 
 
 class FunctionFailed(WorkbenchError):

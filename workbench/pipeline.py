@@ -32,7 +32,7 @@ from workbench.runs import Run
 from workbench.scenarios import retail
 from workbench.scenarios.retail import Retail
 from workbench.servers import Services
-from workbench.settings import HNSW, Endpoints, Index, Settings
+from workbench.settings import Endpoints, Index, Settings
 from workbench.stream.dead_letters import DeadLetters
 from workbench.stream.invoke import Inline, Invoker, Lambda
 from workbench.vectors import VectorStore, backend
@@ -106,8 +106,6 @@ def prepared(settings: Settings, services: Services) -> Iterator[Prepared]:
 def _check(settings: Settings) -> None:
     if settings.query_slowdown != 1 and not _in_process(settings):
         raise SettingError("query_slowdown", settings.query_slowdown, "1 unless the placement is inline and the handler batched")
-    if not _in_process(settings) and settings.index != HNSW():  # Pinecone's protocol has no word for index settings
-        raise SettingError("index", settings.to_dict()["index"], "the vector server builds HNSW() only; inline takes any index")
 
 
 def _in_process(settings: Settings) -> bool:
@@ -192,7 +190,7 @@ def _store(settings: Settings, services: Services, embedder: Embedder) -> Iterat
     if _in_process(settings):
         yield _local_store(name, embedder.dimension, settings.index)
     else:
-        with contextlib.closing(_client(services.endpoints, name, embedder.dimension)) as store:
+        with contextlib.closing(_client(services.endpoints, name, embedder.dimension, settings.index)) as store:
             yield store
 
 
@@ -201,8 +199,8 @@ def _local_store(name: str, dimension: int, index: Index) -> VectorStore:
     return backend("faiss")(dimension=dimension, index=index)
 
 
-def _client(endpoints: Endpoints, name: str, dimension: int) -> VectorStore:
-    return backend("pinecone")(url=endpoints.vectors_url, key=endpoints.vectors_key, name=name, dimension=dimension)
+def _client(endpoints: Endpoints, name: str, dimension: int, index: Index) -> VectorStore:
+    return backend("pinecone")(url=endpoints.vectors_url, key=endpoints.vectors_key, name=name, dimension=dimension, index=index)
 
 
 def _invoker(
@@ -223,7 +221,9 @@ def _invoker(
         make_embedder=functools.partial(
             provision.remote_embedder, settings, endpoints, model=embedder.model, dimension=embedder.dimension
         ),
-        make_store=lambda: contextlib.closing(_client(endpoints, provision.index_name(settings, embedder), embedder.dimension)),
+        make_store=lambda: contextlib.closing(
+            _client(endpoints, provision.index_name(settings, embedder), embedder.dimension, settings.index)
+        ),
     )
     return Inline(published.process)
 

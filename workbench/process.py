@@ -12,13 +12,14 @@ import socket
 import subprocess
 import sys
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from workbench.errors import ServiceError
 
 LOOPBACK = "127.0.0.1"
 _GRACE_S = 5.0
+_KEEP_ALIVE_S = 75  # a client that pauses finds its connection as it left it
 
 
 class Child:
@@ -129,12 +130,23 @@ def listen(port: int = 0) -> socket.socket:
     return sock
 
 
-def serve_asgi(app, port: int = 0) -> None:
-    """Run an ASGI application on loopback until SIGTERM or the owner's end, announcing its URL."""
+def serve_asgi(app, port: int = 0, *, say: Callable[[str], None] | None = None) -> None:
+    """Run an ASGI application on loopback until SIGTERM or SIGINT, telling ``say`` its URL.
+
+    Without ``say`` it is a child's: the owner is told, and its end ends the server.
+    """
     import uvicorn
 
     sock = listen(port)
-    end_with_owner()
-    config = uvicorn.Config(app, log_level="warning", access_log=False, lifespan="on", timeout_graceful_shutdown=2)
-    announce(f"http://{LOOPBACK}:{sock.getsockname()[1]}")
+    if say is None:
+        end_with_owner()
+    config = uvicorn.Config(
+        app,
+        log_level="warning",
+        access_log=False,
+        lifespan="on",
+        timeout_keep_alive=_KEEP_ALIVE_S,
+        timeout_graceful_shutdown=2,
+    )
+    (say or announce)(f"http://{LOOPBACK}:{sock.getsockname()[1]}")
     uvicorn.Server(config).run(sockets=[sock])

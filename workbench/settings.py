@@ -11,7 +11,7 @@ import json
 import math
 import typing
 from collections.abc import Iterable
-from typing import Annotated, Literal, Self
+from typing import Annotated, ClassVar, Literal, Self
 
 import msgspec
 
@@ -19,6 +19,9 @@ from workbench.errors import SettingError
 
 Positive = Annotated[int, msgspec.Meta(ge=1)]
 Fraction = Annotated[float, msgspec.Meta(ge=0.0, le=1.0)]
+Links = Annotated[int, msgspec.Meta(ge=2, le=256)]
+Cells = Annotated[int, msgspec.Meta(ge=1, le=65536)]
+Refine = Annotated[int, msgspec.Meta(ge=1, le=1024)]
 
 
 def _value(cls):
@@ -79,24 +82,75 @@ def _read(name: str, text: str, hint: object) -> object:
 class Flat(msgspec.Struct, frozen=True, tag="flat", forbid_unknown_fields=True):
     """Exact search: every vector is compared."""
 
+    query_fields: ClassVar[frozenset[str]] = frozenset()
+
 
 class HNSW(msgspec.Struct, frozen=True, tag="hnsw", forbid_unknown_fields=True):
-    """A navigable small-world graph. ``m`` links a node and ``ef_construction`` shape the build, ``ef_search`` the query."""
+    """A navigable small-world graph.
 
-    m: Annotated[int, msgspec.Meta(ge=2, le=256)] = 16
+    Build: ``m`` links a node (twice as many on the lowest level), ``ef_construction`` candidates while linking.
+    Query: ``ef_search`` candidates.
+    """
+
+    query_fields: ClassVar[frozenset[str]] = frozenset({"ef_search"})
+    m: Links = 16
     ef_construction: Annotated[int, msgspec.Meta(ge=1, le=4096)] = 100
     ef_search: Annotated[int, msgspec.Meta(ge=1, le=16384)] = 128
 
 
+class HNSWSQ(msgspec.Struct, frozen=True, tag="hnsw-sq", forbid_unknown_fields=True):
+    """The same graph over vectors of one byte a dimension (8-bit scalar quantisation): a third of HNSW's memory at m = 16.
+
+    Build: ``m`` and ``ef_construction``, as HNSW.
+    Query: ``ef_search``, as HNSW; ``refine`` × k candidates are scored again, exactly.
+
+    Recall@10 on 20,000 embeddings of 384: 0.989 without refining, 0.997 at refine = 2 and above; HNSW's is 0.995.
+    """
+
+    query_fields: ClassVar[frozenset[str]] = frozenset({"ef_search", "refine"})
+    m: Links = 16
+    ef_construction: Annotated[int, msgspec.Meta(ge=1, le=4096)] = 100
+    ef_search: Annotated[int, msgspec.Meta(ge=1, le=16384)] = 128
+    refine: Refine = 2
+
+
 class IVF(msgspec.Struct, frozen=True, tag="ivf", forbid_unknown_fields=True):
-    """Inverted lists. ``nlist`` cells shape the build (it needs that many vectors to train), ``nprobe`` the query."""
+    """Inverted lists of whole vectors (FAISS' IVF-Flat).
 
-    nlist: Annotated[int, msgspec.Meta(ge=1, le=65536)] = 128
-    nprobe: Annotated[int, msgspec.Meta(ge=1, le=65536)] = 16
+    Build: ``nlist`` cells (it needs 39 vectors for each to train).
+    Query: the ``nprobe`` nearest cells are searched.
+    """
+
+    query_fields: ClassVar[frozenset[str]] = frozenset({"nprobe"})
+    nlist: Cells = 128
+    nprobe: Cells = 16
 
 
-Index = Flat | HNSW | IVF
-_INDEX_KINDS = {"flat": Flat, "hnsw": HNSW, "ivf": IVF}
+class IVFPQ(msgspec.Struct, frozen=True, tag="ivf-pq", forbid_unknown_fields=True):
+    """Inverted lists of codes of ``segments`` bytes (product quantisation): the smallest index, and the least exact.
+
+    Build: ``nlist``, as IVF (and 9,984 vectors at least); ``segments`` equal parts of a vector, each coded in one byte. They
+    must divide the dimension; parts of 8 dimensions and more train several times as fast as shorter ones.
+    Query: ``nprobe``, as IVF; ``refine`` × k candidates are scored again, exactly.
+
+    Recall@10 on 20,000 embeddings of 384 at nprobe = 32: 0.69 without refining, 0.91 at refine = 4, 0.94 at 8; IVF's is 0.95.
+    """
+
+    query_fields: ClassVar[frozenset[str]] = frozenset({"nprobe", "refine"})
+    nlist: Cells = 128
+    segments: Annotated[int, msgspec.Meta(ge=1, le=20_000)] = 48
+    nprobe: Cells = 32
+    refine: Refine = 8
+
+
+Index = Flat | HNSW | HNSWSQ | IVF | IVFPQ
+_INDEX_KINDS = {"flat": Flat, "hnsw": HNSW, "ivf": IVF, "hnsw-sq": HNSWSQ, "ivf-pq": IVFPQ}
+
+
+def same_build(a: Index, b: Index) -> bool:
+    """Whether an index that was built as ``a`` can answer as ``b``: only fields in ``query_fields`` differ."""
+    built = [name for name in a.__struct_fields__ if name not in a.query_fields]
+    return type(a) is type(b) and all(getattr(a, name) == getattr(b, name) for name in built)
 
 
 def parse_index(text: str) -> Index:

@@ -21,6 +21,8 @@ from workbench.function.variants import CATALOGUE
 FORBIDDEN = {
     "torch",
     "faiss",
+    "pymilvus",
+    "simdjson",
     "pandas",
     "IPython",
     "matplotlib",

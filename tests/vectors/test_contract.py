@@ -5,7 +5,8 @@ import pytest
 
 from workbench.errors import SettingError, VectorError
 from workbench.events import Record
-from workbench.vectors import backend
+from workbench.vectors import BACKENDS, VectorStore, backend
+from workbench.vectors.filters import compile_filter
 
 from .arithmetic import best_first, reference_scores
 
@@ -238,6 +239,257 @@ def test_a_filter_of_depth_200_is_refused(open_store, backend_name):
         store.query(np.ones((1, DIMENSION)), top_k=1, filter=deep)
 
 
+def test_updated_values_are_found_and_the_metadata_stays(store, metric):
+    records = some_records(10)
+    store.upsert(records)
+    fresh = some_records(10, seed=5)[4].values
+    assert store.update("r4", values=fresh) is True
+    held = store.fetch(["r4"])["r4"]
+    assert np.array_equal(held.values, fresh) and held.metadata == records[4].metadata
+    expected = reference_scores(metric, fresh[None, :], np.stack([*matrix(records)[:4], fresh, *matrix(records)[5:]]))[0]
+    found = store.query(fresh[None, :], top_k=10)[0]
+    order = best_first(metric, expected)
+    assert [match.id for match in found] == [f"r{n}" for n in order]
+    assert [match.score for match in found] == pytest.approx(expected[order], rel=1e-5, abs=1e-5)
+
+
+def test_updated_metadata_is_merged_and_filtered_by(open_store, backend_name):
+    store = open_store(backend_name, dimension=DIMENSION)
+    records = some_records(4)
+    store.upsert(records)
+    changes = {"n": 100, "tags": ["new"], "more": "text"}
+    assert store.update("r1", metadata=changes) is True
+    changes["tags"].append("afterwards")
+    held = store.fetch(["r1"])["r1"]
+    assert held.metadata == {"n": 100, "even": False, "tags": ["new"], "more": "text"}
+    assert np.array_equal(held.values, records[1].values)
+    query = np.ones((1, DIMENSION), np.float32)
+    for filter, expected in [
+        ({"tags": "new"}, {"r1"}),
+        ({"n": 1}, set()),
+        ({"tags": "t1"}, set()),
+        ({"even": False}, {"r1", "r3"}),
+    ]:
+        assert {match.id for match in store.query(query, top_k=4, filter=filter)[0]} == expected
+    assert store.update("r1", values=records[0].values, metadata={"even": True}) is True
+    held = store.fetch(["r1"])["r1"]
+    assert held.metadata == {"n": 100, "even": True, "tags": ["new"], "more": "text"}
+    assert np.array_equal(held.values, records[0].values)
+    assert store.stats() == {"": 4}
+
+
+def test_an_update_of_what_is_not_there_changes_nothing(open_store, backend_name):
+    store = open_store(backend_name, dimension=DIMENSION)
+    store.upsert(some_records(2))
+    assert store.update("r7", values=np.ones(DIMENSION)) is False
+    assert store.update("r1", metadata={"n": 7}, namespace="other") is False
+    assert store.stats() == {"": 2}
+    assert store.fetch(["r1"])["r1"].metadata["n"] == 1
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ({"values": np.ones(DIMENSION + 1)}, f"has {DIMENSION}"),
+        ({"values": np.zeros(DIMENSION)}, "zero"),
+        ({"values": np.full(DIMENSION, np.inf)}, "infinity"),
+        ({"metadata": {"a": None}}, "'a'"),
+        ({"metadata": {"a": "x" * 41_000}}, "40,960"),
+        ({"metadata": {"a": 2}, "values": ["1"] * DIMENSION}, "numbers"),
+        ({"id": "ü", "metadata": {"a": 2}}, "ASCII"),
+        ({"namespace": "ü", "metadata": {"a": 2}}, "ASCII"),
+    ],
+)
+def test_a_bad_update_changes_nothing(open_store, backend_name, changes, says):
+    store = open_store(backend_name, dimension=DIMENSION)
+    store.upsert(some_records(1))
+    with pytest.raises(VectorError, match=says) as caught:
+        store.update(**{"id": "r0", **changes})
+    assert caught.value.status == 400 and "\n" not in str(caught.value)
+    held = store.fetch(["r0"])["r0"]
+    assert held.metadata == some_records(1)[0].metadata and np.array_equal(held.values, some_records(1)[0].values)
+
+
+def test_metadata_may_not_grow_too_large_by_updates(open_store, backend_name):
+    store = open_store(backend_name, dimension=DIMENSION)
+    store.upsert([Record("r0", vector(), {"a": "x" * 25_000})])
+    with pytest.raises(VectorError):
+        store.update("r0", metadata={"b": "x" * 25_000})
+    assert set(store.fetch(["r0"])["r0"].metadata) == {"a"}
+
+
+ODD_IDS = ["a", "a%", "a_", 'a"b', "a'b", "a\\b", "a b/c?d&e=f#g", "a\nb", 'x" or key != "', "ab", "b" * 512]
+
+
+def test_ids_by_prefix(open_store, backend_name):
+    store = open_store(backend_name, dimension=DIMENSION)
+    store.upsert([Record(id, vector(), {"id": id}) for id in ODD_IDS])
+    store.upsert([Record(id, vector()) for id in ("a1", "z")], namespace="other")
+    for prefix in ("", "a", "a%", "a_", 'a"', "a'", "a\\", "a ", "ab", "b", "x", "bbb", "c", "A", "a\n", 'x" or'):
+        found = list(store.ids(prefix=prefix))
+        assert sorted(found) == sorted(id for id in ODD_IDS if id.startswith(prefix)), prefix
+    assert list(store.ids(prefix="a", namespace="other")) == ["a1"]
+    assert list(store.ids(namespace="never written")) == []
+    store.delete(['x" or key != "', "a%"])
+    assert sorted(store.ids()) == sorted(set(ODD_IDS) - {'x" or key != "', "a%"})
+
+
+def test_more_ids_than_a_page(open_store, backend_name):
+    store = open_store(backend_name, dimension=DIMENSION)
+    rows = np.random.default_rng(0).normal(size=(2_345, DIMENSION))
+    store.upsert([Record(f"{n % 2}#{n}", row) for n, row in enumerate(rows)])
+    found = list(store.ids())
+    assert len(found) == 2_345 and set(found) == {f"{n % 2}#{n}" for n in range(2_345)}
+    assert sorted(store.ids(prefix="1#")) == sorted(f"1#{n}" for n in range(1, 2_345, 2))
+
+
+def test_odd_ids_and_namespaces_are_only_names(open_store, backend_name):
+    store = open_store(backend_name, dimension=DIMENSION)
+    names = ['" or true or "', "a'b", "a\\", "%", "with space", "A:b"]
+    for position, name in enumerate(names):
+        store.upsert([Record(id, vector(_0=position + 2), {"id": id, "in": name}) for id in ODD_IDS], namespace=name)
+    assert store.stats() == dict.fromkeys(names, len(ODD_IDS))
+    for position, name in enumerate(names):
+        found = store.fetch([*ODD_IDS, "unknown"], namespace=name)
+        assert {id: record.metadata for id, record in found.items()} == {id: {"id": id, "in": name} for id in ODD_IDS}
+        assert all(record.values[0] == position + 2 for record in found.values())
+        matches = store.query(vector()[None, :], top_k=100, namespace=name)[0]
+        assert sorted(match.id for match in matches) == sorted(ODD_IDS)
+        assert {match.metadata["in"] for match in matches} == {name}
+    store.delete(namespace=names[0])
+    assert store.stats() == dict.fromkeys(names[1:], len(ODD_IDS))
+
+
+ABOUT = [  # metadata by record, m0, m1, …
+    {},
+    {"v": 1},
+    {"v": 1.0},
+    {"v": True},
+    {"v": False},
+    {"v": "1"},
+    {"v": ""},
+    {"v": "x"},
+    {"v": ["x"]},
+    {"v": ["x", "y", '"']},
+    {"v": []},
+    {"v": '["x"]'},  # text, not a list
+    {"v": '{"v": "x"}'},
+    {"v": 'x" or true or "'},
+    {"v": "a\\"},
+    {"v": "line\nbreak"},
+    {"v": "größer 漢字 😀"},
+    {"v": 0},
+    {"v": -2.5},
+    {"v": 1e300},
+    {"v": 5e-324},
+    {"v": 2**53},
+    {'v" or "1': 1, "a.b": "x", "a b": 2, "größe": 3, "not": True, "key": "x", "metadata": "y"},
+    {"w": 1},
+]
+SAME = [  # a filter, and the numbers of the records that match it by the documented rules
+    ({"v": 1}, {1, 2}),
+    ({"v": 1.0}, {1, 2}),
+    ({"v": True}, {3}),
+    ({"v": False}, {4}),
+    ({"v": 0}, {17}),
+    ({"v": "1"}, {5}),
+    ({"v": ""}, {6}),
+    ({"v": "x"}, {7, 8, 9}),
+    ({"v": '"'}, {9}),
+    ({"v": '["x"]'}, {11}),
+    ({"v": 'x" or true or "'}, {13}),
+    ({"v": "a\\"}, {14}),
+    ({"v": "line\nbreak"}, {15}),
+    ({"v": "größer 漢字 😀"}, {16}),
+    ({"v": {"$gt": 0}}, {1, 2, 19, 20, 21}),
+    ({"v": {"$gte": 0, "$lt": 1}}, {17, 20}),
+    ({"v": {"$lte": -2.5}}, {18}),
+    ({"v": {"$gte": 2**53}}, {19, 21}),
+    ({"v": 2**53}, {21}),
+    ({"v": {"$in": [True, "x"]}}, {3, 7, 8, 9}),
+    ({"v": {"$in": [1, "1"]}}, {1, 2, 5}),
+    ({"v": {"$in": [*(f"t{n}" for n in range(2_000)), "y"]}}, {9}),
+    ({"v": {"$ne": 1}}, set(range(24)) - {1, 2}),
+    ({"v": {"$ne": "x"}}, set(range(24)) - {7, 8, 9}),
+    ({"v": {"$nin": [True, False, "x"]}}, set(range(24)) - {3, 4, 7, 8, 9}),
+    ({"v": {"$exists": False}}, {0, 22, 23}),
+    ({"v": {"$exists": True}}, set(range(24)) - {0, 22, 23}),
+    ({'v" or "1': 1}, {22}),
+    ({"a.b": "x"}, {22}),
+    ({"a b": {"$gt": 1}}, {22}),
+    ({"größe": 3}, {22}),
+    ({"not": True}, {22}),
+    ({"key": "x"}, {22}),
+    ({"metadata": "y"}, {22}),
+    ({"$or": [{"w": 1}, {"v": {"$gt": 1e299}}, {"v": {"$lt": -1}}]}, {18, 19, 23}),
+    ({"$or": [{"w": 1}, {"v": {"$ne": 1}}]}, set(range(24)) - {1, 2}),
+    ({"$and": [{"v": {"$ne": 1}}, {"v": {"$gte": 0}}]}, {17, 19, 20, 21}),
+    ({"v": "x", "w": 1}, set()),
+]
+
+
+def test_filters_by_every_kind_of_value(open_store, backend_name):
+    store = open_store(backend_name, dimension=DIMENSION)
+    store.upsert([Record(f"m{n}", vector(_0=n), about) for n, about in enumerate(ABOUT)])
+    stored = store.fetch([f"m{n}" for n in range(len(ABOUT))])
+    assert [stored[f"m{n}"].metadata for n in range(len(ABOUT))] == ABOUT
+    assert type(stored["m3"].metadata["v"]) is bool and type(stored["m5"].metadata["v"]) is str
+    for filter, expected in SAME:
+        found = store.query(vector()[None, :], top_k=100, filter=filter)[0]
+        assert sorted(match.id for match in found) == sorted(f"m{n}" for n in expected), filter
+        assert all(match.metadata == ABOUT[int(match.id[1:])] for match in found)
+
+
+@pytest.mark.parametrize(("filter", "expected"), SAME[::6])
+def test_a_filter_deletes_what_it_matches(open_store, backend_name, filter, expected):
+    store = open_store(backend_name, dimension=DIMENSION)
+    store.upsert([Record(f"m{n}", vector(_0=n), about) for n, about in enumerate(ABOUT)])
+    store.delete(filter=filter)
+    assert sorted(store.ids()) == sorted(f"m{n}" for n in range(len(ABOUT)) if n not in expected)
+
+
+def test_a_filter_that_matches_few_of_many_finds_the_nearest_of_them(store, metric):
+    records = [
+        Record(record.id, record.values, {"n": n, "rare": n % 500 == 0, "group": f"g{n % 7}"})
+        for n, record in enumerate(some_records(3_000))
+    ]
+    store.upsert(records)
+    queries = np.random.default_rng(4).normal(size=(3, DIMENSION)).astype(np.float32)
+    for filter in (
+        {"rare": True},
+        {"n": {"$gte": 2_995}},
+        {"group": {"$nin": ["g0", "g1", "g2", "g3", "g4", "g5"]}, "n": {"$lt": 50}},
+    ):
+        kept = [record for record in records if compile_filter(filter)(record.metadata)]
+        scores = reference_scores(metric, queries, matrix(kept))
+        for found, expected in zip(store.query(queries, top_k=100, filter=filter), scores, strict=True):
+            order = best_first(metric, expected)
+            assert [match.id for match in found] == [kept[row].id for row in order]
+            assert [match.score for match in found] == pytest.approx(expected[order], rel=1e-5, abs=1e-5)
+
+
+def test_a_small_namespace_beside_a_large_one_is_found_whole(open_store, backend_name):
+    store = open_store(backend_name, dimension=DIMENSION)
+    records = some_records(2_000)
+    store.upsert(records[10:], namespace="large")
+    store.upsert(records[:10], namespace="small")
+    query = matrix(records)[:1]
+    order = best_first("cosine", reference_scores("cosine", query, matrix(records[:10]))[0])
+    assert [match.id for match in store.query(query, top_k=50, namespace="small")[0]] == [f"r{n}" for n in order]
+    assert store.stats() == {"large": 1_990, "small": 10}
+
+
+def test_nothing_to_do_is_nothing(store):
+    assert store.upsert([]) == 0
+    assert store.stats() == {} and list(store.ids()) == []
+    assert store.query(np.ones((2, DIMENSION), np.float32), top_k=3) == [[], []]
+    assert store.fetch(["x"]) == {}
+    store.delete(["x"])
+    store.delete(filter={"n": 1})
+    store.delete()
+    assert store.update("x") is False
+
+
 def test_deletes_that_could_only_be_a_mistake(open_store, backend_name):
     store = open_store(backend_name, dimension=DIMENSION)
     store.upsert(some_records(3))
@@ -264,3 +516,9 @@ def test_the_callers_arrays_and_metadata_stay_apart(store):
 def test_an_unknown_backend_names_the_known_ones():
     with pytest.raises(SettingError, match="faiss"):
         backend("chroma")
+
+
+@pytest.mark.parametrize("name", BACKENDS)
+def test_a_backend_has_every_method_of_the_protocol(name):
+    methods = {method for method in vars(VectorStore) if not method.startswith("_")}
+    assert {method for method in methods if callable(getattr(backend(name), method, None))} == methods

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from workbench.errors import VectorError
-from workbench.vectors.filters import MAX_DEPTH, compile_filter
+from workbench.vectors.filters import MAX_DEPTH, And, Compare, compile_filter, parse_filter
 
 FIELDS = ["a", "b", "c"]
 STRINGS = st.sampled_from(["x", "y", "1", ""])
@@ -126,3 +126,41 @@ def test_the_deepest_allowed_filter_works():
     for _ in range(MAX_DEPTH - 1):
         filter = {"$and": [filter]}
     assert compile_filter(filter)({"a": 1})
+
+
+@pytest.mark.parametrize(
+    ("filter", "tree"),
+    [
+        ({}, "And(parts=())"),
+        ({"a": 1}, "Compare(field='a', operator='$eq', operand=1)"),
+        ({"a": {"$ne": True}}, "Not(part=Compare(field='a', operator='$eq', operand=True))"),
+        ({"a": {"$nin": ["x", 2]}}, "Not(part=Compare(field='a', operator='$in', operand=('x', 2)))"),
+        ({"a": {"$exists": True}}, "Exists(field='a')"),
+        ({"a": {"$exists": False}}, "Not(part=Exists(field='a'))"),
+        ({"$or": [{"a": {"$exists": True}}, {}]}, "Or(parts=(Exists(field='a'), And(parts=())))"),
+    ],
+)
+def test_a_filter_is_parsed_to_this(filter, tree):
+    assert repr(parse_filter(filter)) == tree
+
+
+def test_several_conditions_are_parsed_to_their_conjunction():
+    tree = parse_filter({"a": {"$gte": 1, "$lt": 2.5}, "b": "x"})
+    assert isinstance(tree, And) and isinstance(tree.parts[0], And)
+    parts = [*tree.parts[0].parts, tree.parts[1]]
+    assert all(isinstance(part, Compare) for part in parts)
+    assert [(part.field, part.operator, part.operand) for part in parts] == [
+        ("a", "$gte", 1),
+        ("a", "$lt", 2.5),
+        ("b", "$eq", "x"),
+    ]
+
+
+def test_nodes_of_different_meaning_are_not_equal():
+    assert parse_filter({"a": 1}) != parse_filter({"a": True})
+
+
+@pytest.mark.parametrize("number", [float("nan"), float("inf"), None])
+def test_a_list_may_hold_only_what_metadata_can(number):
+    with pytest.raises(VectorError, match=r"\$in on 'a' takes a string, a number or a bool, not (nan|inf|None)"):
+        parse_filter({"a": {"$in": [1, number]}})

@@ -1,9 +1,9 @@
-"""The vector store: one seam, an in-process FAISS store, a server that speaks Pinecone's protocol, and Pinecone's client.
+"""The vector store: one seam, our FAISS store, a server of Pinecone's protocol over it, the clients of Pinecone and Milvus.
 
 Nothing heavy is imported here, so that the deployed function can carry this package without FAISS.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Protocol
 
 import numpy as np
@@ -13,6 +13,7 @@ from workbench.registry import implementation
 
 BACKENDS = {
     "faiss": "workbench.vectors.store:Store",
+    "milvus": "workbench.vectors.milvus.store:MilvusStore",
     "pinecone": "workbench.vectors.pinecone:PineconeStore",
 }
 
@@ -33,11 +34,20 @@ class VectorStore(Protocol):
     def fetch(self, ids: Sequence[str], *, namespace: str = "") -> dict[str, Record]:
         """The records that exist, by id."""
 
+    def update(self, id: str, *, values: object = None, metadata: dict | None = None, namespace: str = "") -> bool:
+        """Replace the values, merge the metadata into what is there; False, and nothing, for an unknown id."""
+
     def delete(self, ids: Iterable[str] | None = None, *, namespace: str = "", filter: dict | None = None) -> None:
         """Delete these ids, or what matches the filter, or (with neither) the whole namespace. Unknown ids are ignored."""
 
+    def ids(self, *, prefix: str = "", namespace: str = "") -> Iterator[str]:
+        """Every id that begins with ``prefix``, in no particular order."""
+
     def stats(self) -> dict[str, int]:
         """How many records each namespace holds."""
+
+    def close(self) -> None:
+        """End what the store has open. It is not used afterwards."""
 
 
 def backend(name: str) -> type:

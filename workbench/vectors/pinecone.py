@@ -8,16 +8,17 @@ import contextlib
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
-import msgspec
 import numpy as np
 
 from workbench.errors import ServiceError, SettingError, VectorError
 from workbench.events import Match, Record
+from workbench.settings import Index, index_text
 from workbench.vectors import records as rules
 from workbench.vectors.filters import compile_filter
 
 _SERVICE = "https://api.pinecone.io"
 _DEFAULT_NAMESPACE = "__default__"
+_INDEX_TAG = "workbench-index"  # how the local server builds the index; the service keeps it as it keeps any tag
 _MAX_RECORDS = 1_000  # ids or records of one request (docs.pinecone.io/reference/api/database-limits)
 _MAX_BYTES = 2 * 1024 * 1024 - 1024  # of one upsert, less its envelope
 _MAX_URL = 16 * 1024  # ids of a fetch travel in the URL, and proxies allow some 60 KB of it
@@ -39,14 +40,19 @@ class PineconeStore:
         name: of the index: 1 to 45 lower-case letters, digits and hyphens.
         dimension: of every vector.
         metric: "cosine", "dotproduct" or "euclidean".
+        index: how the local server is to build the index; None leaves it to the server. The real service builds its own, and
+            only remembers this one.
 
     Raises:
         SettingError: the key is empty.
-        VectorError: the store refused, or the index exists with another dimension or metric; ``status`` is its HTTP status.
+        VectorError: the store refused, or the index exists with another dimension, metric or ``index``; ``status`` is its
+            HTTP status.
         ServiceError: nothing answers at ``url``.
     """
 
-    def __init__(self, *, url: str | None, key: str, name: str, dimension: int, metric: str = "cosine") -> None:
+    def __init__(
+        self, *, url: str | None, key: str, name: str, dimension: int, metric: str = "cosine", index: Index | None = None
+    ) -> None:
         if not key:
             raise SettingError("key", key, "the vector store's API key, not empty")
         import pinecone
@@ -55,11 +61,14 @@ class PineconeStore:
         self._url = url or _SERVICE
         # The control plane is done with here; what stays open is the index's own connection pool.
         with self._errors(), pinecone.Pinecone(api_key=key, host=self._url) as client:
-            model = _described(client, name) or _created(client, name, dimension, metric)
+            model = _described(client, name) or _created(client, name, dimension, metric, index)
             field = model.schema.fields.get("_values") if model.schema else None
             if field is None or (field.dimension, field.metric) != (dimension, metric):
                 held = "no dense _values" if field is None else f"dimension {field.dimension} and metric {field.metric}"
                 raise VectorError(f"index {name!r} exists with {held}, not with dimension {dimension} and metric {metric}", 409)
+            built = (model.tags or {}).get(_INDEX_TAG, "an index of the server's choice")
+            if index is not None and built != index_text(index):
+                raise VectorError(f"index {name!r} exists as {built}, not as {index_text(index)}", 409)
             self._index = client.index(host=model.host)
         self._pool = ThreadPoolExecutor(_THREADS, thread_name_prefix="pinecone-query")
 
@@ -74,14 +83,14 @@ class PineconeStore:
             return 0
         rules.check_ids(record.id for record in records)
         rows = rules.record_matrix(records, self.dimension).tolist()
-        metadata = [rules.check_metadata(record.metadata, record.id) for record in records]
+        metadata = [rules.encode_metadata(record.metadata, record.id) for record in records]
         wire = [
-            {"id": record.id, "values": values, **({"metadata": about} if about else {})}
-            for record, values, about in zip(records, rows, metadata, strict=True)
+            {"id": record.id, "values": values, **({"metadata": record.metadata} if record.metadata else {})}
+            for record, values in zip(records, rows, strict=True)
         ]
         # An upper bound, so that nothing is encoded twice; an id's characters may each need six (\\u001f).
         fixed = self.dimension * _FLOAT_BYTES + 64
-        sizes = [fixed + 6 * len(item["id"]) + len(msgspec.json.encode(item.get("metadata"))) for item in wire]
+        sizes = [fixed + 6 * len(record.id) + len(about) for record, about in zip(records, metadata, strict=True)]
         with self._errors():
             for part in _parts(wire, sizes, _MAX_BYTES):
                 self._index.upsert(vectors=part, namespace=namespace)
@@ -113,28 +122,46 @@ class PineconeStore:
                     found[id] = Record(id, np.asarray(vector.values, np.float32), vector.metadata or {})
         return found
 
+    def update(self, id: str, *, values: object = None, metadata: dict | None = None, namespace: str = "") -> bool:
+        """Replace the values, merge the metadata into what is there; False, and nothing, for an unknown id.
+
+        The protocol's update is silent about unknown ids, so the record is fetched first.
+        """
+        changes = {}
+        if values is not None:
+            changes["values"] = rules.record_matrix([Record(id, values)], self.dimension)[0].tolist()
+        if metadata:
+            changes["set_metadata"] = rules.check_metadata(metadata, id)
+        if id not in self.fetch([id], namespace=namespace):
+            return False
+        if changes:
+            with self._errors():
+                self._index.update(id=id, namespace=namespace, **changes)
+        return True
+
     def delete(self, ids: Iterable[str] | None = None, *, namespace: str = "", filter: dict | None = None) -> None:
         """Delete these ids, or what matches the filter, or (with neither) the whole namespace. Unknown ids are ignored."""
         rules.check_namespace(namespace)
-        if ids is not None and filter is not None:
-            raise VectorError("delete takes ids or a filter, not both")
-        if filter == {}:
-            raise VectorError("delete with an empty filter is not allowed: give neither ids nor filter to delete a namespace")
+        ids = rules.check_selection(ids, filter)
         if ids is not None:
-            ids = rules.check_ids(ids)
             requests = [{"ids": part} for part in _parts(ids, [0] * len(ids), 1)]
         else:
             if filter is not None:
                 compile_filter(filter)
             requests = [{"filter": filter} if filter is not None else {"delete_all": True}]
         for request in requests:
-            try:
-                with self._errors():
-                    self._index.delete(namespace=namespace, **request)
-            except VectorError as error:
-                # The service answers 404 for a namespace that holds nothing; a missing index names the index.
-                if error.status != 404 or "namespace" not in str(error).lower():
-                    raise
+            with _unless_empty(), self._errors():
+                self._index.delete(namespace=namespace, **request)
+
+    def ids(self, *, prefix: str = "", namespace: str = "") -> Iterator[str]:
+        """Every id that begins with ``prefix``."""
+        rules.check_namespace(namespace)
+        return self._listed(rules.check_id(prefix) if prefix else None, namespace)
+
+    def _listed(self, prefix: str | None, namespace: str) -> Iterator[str]:
+        with _unless_empty(), self._errors():
+            for page in self._index.list(prefix=prefix, namespace=namespace):
+                yield from (item.id for item in page.vectors)
 
     def stats(self) -> dict[str, int]:
         """How many records each namespace holds."""
@@ -164,6 +191,16 @@ class PineconeStore:
             raise VectorError(str(error)) from error
 
 
+@contextlib.contextmanager
+def _unless_empty() -> Iterator[None]:
+    """Nothing happens where the service answers 404 for a namespace that holds nothing; a missing index names the index."""
+    try:
+        yield
+    except VectorError as error:
+        if error.status != 404 or "namespace" not in str(error).lower():
+            raise
+
+
 def _described(client, name: str):
     from pinecone.errors import NotFoundError
 
@@ -173,7 +210,7 @@ def _described(client, name: str):
         return None
 
 
-def _created(client, name: str, dimension: int, metric: str):
+def _created(client, name: str, dimension: int, metric: str, index: Index | None):
     from pinecone.errors import ConflictError
 
     with contextlib.suppress(ConflictError):  # another process was faster
@@ -182,6 +219,7 @@ def _created(client, name: str, dimension: int, metric: str):
             name=name,
             schema={"fields": {"_values": {"type": "dense_vector", "dimension": dimension, "metric": metric}}},
             deployment={"deployment_type": "managed", "cloud": "aws", "region": "us-east-1"},
+            tags=None if index is None else {_INDEX_TAG: index_text(index)},
         )
     return client.indexes.describe(name)
 

@@ -34,6 +34,19 @@ def check_ids(values: Iterable[str]) -> list[str]:
     return [check_id(value) for value in values]
 
 
+def check_selection(ids: Iterable[str] | None, filter: dict | None) -> list[str] | None:
+    """What is to be deleted: ids as a list, or None where it is a filter's matches or (with neither) a whole namespace.
+
+    Raises:
+        VectorError: both, or an empty filter, which would delete everything by accident.
+    """
+    if ids is not None and filter is not None:
+        raise VectorError("delete takes ids or a filter, not both")
+    if filter == {}:
+        raise VectorError("delete with an empty filter is not allowed: give neither ids nor filter to delete a namespace")
+    return None if ids is None else check_ids(ids)
+
+
 def check_namespace(value: object) -> str:
     """A namespace's name: up to 512 ASCII characters, "" is the default one; or ``VectorError``."""
     if type(value) is not str or len(value) > MAX_ID or not value.isascii() or "\0" in value:
@@ -49,24 +62,28 @@ def check_top_k(value: object) -> int:
 
 
 def check_metadata(metadata: object, id: str) -> dict:
-    """A copy that the caller cannot change afterwards, or ``VectorError`` naming the field."""
+    """The metadata, or ``VectorError`` naming the field."""
+    encode_metadata(metadata, id)
+    return metadata
+
+
+def encode_metadata(metadata: object, id: str) -> bytes:
+    """Metadata as a JSON object, or ``VectorError`` naming the field."""
     if not isinstance(metadata, dict):
         raise VectorError(f"metadata of {id!r} must be an object, not {type(metadata).__name__}")
-    copy = {}
     for field, value in metadata.items():
         if type(field) is not str or field.startswith("$"):
             raise VectorError(f"metadata field {field!r} of {id!r} must be a string that does not begin with $")
         if not _storable(value):
             allowed = "a string, a finite number of 64 bits, a bool or a list of strings"
             raise VectorError(f"metadata field {field!r} of {id!r} must be {allowed}, not {type(value).__name__}")
-        copy[field] = list(value) if type(value) is list else value
     try:
-        size = len(msgspec.json.encode(copy))
+        encoded = msgspec.json.encode(metadata)
     except UnicodeEncodeError:
         raise VectorError(f"metadata of {id!r} holds text that is not Unicode (a lone surrogate)") from None
-    if size > MAX_METADATA_BYTES:
-        raise VectorError(f"metadata of {id!r} takes {size:,} bytes as JSON: at most {MAX_METADATA_BYTES:,}")
-    return copy
+    if len(encoded) > MAX_METADATA_BYTES:
+        raise VectorError(f"metadata of {id!r} takes {len(encoded):,} bytes as JSON: at most {MAX_METADATA_BYTES:,}")
+    return encoded
 
 
 def _storable(value: object) -> bool:
@@ -76,11 +93,6 @@ def _storable(value: object) -> bool:
     if kind is int:
         return -(2**63) <= value < 2**64
     return kind is str or kind is bool or (kind is float and math.isfinite(value))
-
-
-def copy_metadata(metadata: dict) -> dict:
-    """What a caller may change without changing the store."""
-    return {field: list(value) if type(value) is list else value for field, value in metadata.items()}
 
 
 def query_matrix(vectors: object, dimension: int, metric: str) -> np.ndarray:

@@ -1,18 +1,23 @@
-"""The vector store in this process: namespaces of records over FAISS, kept in memory."""
+"""The vector store in this process: namespaces of records over FAISS, in memory, and on disk if it is given a folder."""
 
-import threading
-import time
-from collections.abc import Callable, Iterable, Sequence
+import heapq
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Self
 
 import numpy as np
 
-from workbench.errors import ServiceError, VectorError
+from workbench.errors import SettingError, VectorError
 from workbench.events import Match, Record
-from workbench.settings import HNSW, Index
+from workbench.settings import HNSW, Index, same_build
 from workbench.vectors import records as rules
-from workbench.vectors.filters import Predicate, compile_filter
+from workbench.vectors.filters import Node, parse_filter
 from workbench.vectors.index import check_index
-from workbench.vectors.namespace import Namespace
+from workbench.vectors.ledger import Ledger
+from workbench.vectors.log import Sync
+from workbench.vectors.recovery import Recovery
+from workbench.vectors.space import Space
+from workbench.vectors.view import Hit, View, decoded
 
 
 class Store:
@@ -24,66 +29,90 @@ class Store:
     Args:
         dimension: of every vector, 1 to 20,000.
         metric: "cosine" and "dotproduct" score higher for nearer, "euclidean" gives the squared distance.
-        index: Flat, HNSW or IVF with their build and query settings.
+        index: its kind, with build and query settings.
+        path: a folder that keeps everything, made if need be; one process at a time has it. None: memory only.
+        sync: what a write that returned survives: "full" a power cut, "normal" and "off" ``kill -9``; see ``log``.
+        visible_after_s: how long a write stays invisible to reads, as on a store that is eventually consistent.
 
     Raises:
-        VectorError: the dimension or metric is not allowed.
-        SettingError: the index settings contradict themselves.
+        VectorError: the dimension or metric is not allowed, or another process has the folder (409).
+        StoreDamaged: a file in it is not what was written.
+        SettingError: the index settings contradict themselves, or another setting is out of range.
     """
 
-    def __init__(self, *, dimension: int, metric: str = "cosine", index: Index = HNSW()) -> None:  # noqa: B008 (a frozen value)
-        if type(dimension) is not int or not 1 <= dimension <= rules.MAX_DIMENSION:
-            raise VectorError(f"dimension {dimension!r} is not allowed: a whole number from 1 to {rules.MAX_DIMENSION:,}")
-        if metric not in rules.METRICS:
-            raise VectorError(f"metric {metric!r} is not allowed: {', '.join(rules.METRICS)}")
-        self.dimension, self.metric, self.index = dimension, metric, check_index(index)
-        self._namespaces: dict[str, Namespace] = {}
-        self._opening = threading.Lock()  # guards the dictionary, not what is in it
-        self._one_build = threading.Semaphore()  # builds are long and fill a core: one at a time leaves the rest for queries
+    def __init__(
+        self,
+        *,
+        dimension: int,
+        metric: str = "cosine",
+        index: Index = HNSW(),  # noqa: B008 (a frozen value)
+        path: Path | None = None,
+        sync: Sync = "full",
+        visible_after_s: float = 0.0,
+    ) -> None:
+        self._space = Space(dimension, metric, index, visible_after_s)
+        self.dimension, self.metric = dimension, metric
+        self._ledger = Ledger(self._space, path, sync)
+
+    # Writes
 
     def upsert(self, records: Sequence[Record], *, namespace: str = "") -> int:
         """Insert or replace by id; returns how many records were given. All of them are stored, or none.
 
         Raises:
-            VectorError: an id, a vector or metadata is not allowed; the message names the record.
+            VectorError: an id, a vector or metadata is not allowed (the message names it), or the disk is full (507).
         """
         rules.check_namespace(namespace)
         if not records:
             return 0
         ids = rules.check_ids(record.id for record in records)
-        values = rules.record_matrix(records, self.dimension)
-        metadata = [rules.check_metadata(record.metadata, record.id) for record in records]
-        while not self._open(namespace).upsert(ids, values, metadata):
-            pass  # the namespace was deleted between the two steps: write to its successor
+        vectors = rules.record_matrix(records, self.dimension)
+        metadata = [rules.encode_metadata(record.metadata, record.id) for record in records]
+        self.put(ids, vectors, metadata, namespace=namespace)
         return len(records)
 
-    def query(self, vectors: np.ndarray, *, top_k: int, namespace: str = "", filter: dict | None = None) -> list[list[Match]]:
-        """The ``top_k`` nearest to each row of float32[n, d], nearest first. An unknown namespace has no matches.
+    def put(self, ids: list[str], vectors: np.ndarray, metadata: list[bytes], *, namespace: str = "") -> int:
+        """``upsert`` of checked records: float32[n, d] that nobody changes any more, JSON objects. Returns the lsn."""
+        with self._space.writing:
+            return self._ledger.upsert(namespace, ids, vectors, metadata)
+
+    def update(
+        self, id: str, *, values: Sequence[float] | None = None, metadata: dict | None = None, namespace: str = ""
+    ) -> bool:
+        """Replace a record's values, or merge into its metadata, or both; False if there is no such record.
 
         Raises:
-            VectorError: wrong shape, NaN or infinity, a zero vector under cosine, a bad filter, ``top_k`` not in 1..10,000.
+            VectorError: the values or the merged metadata are not allowed.
         """
-        found, predicate = self._namespaces.get(rules.check_namespace(namespace)), _predicate(filter)
-        queries = rules.query_matrix(vectors, self.dimension, self.metric)
-        rules.check_top_k(top_k)
-        if found is None:
-            return [[] for _ in queries]
-        view, scores, rows = found.query(queries, top_k, predicate)
-        if not np.isfinite(scores).all():
-            raise VectorError("a score is too large for float32: scale the vectors down")
-        ids, metadata, copy = view.ids, view.metadata, rules.copy_metadata
-        return [
-            [Match(ids[row], score, copy(metadata[row])) for row, score in zip(near, values, strict=True)]
-            for near, values in zip(rows.tolist(), scores.tolist(), strict=True)
-        ]
+        rules.check_namespace(namespace)
+        rules.check_id(id)
+        vector = None if values is None else rules.record_matrix([Record(id, values)], self.dimension)
+        with self._space.writing:
+            view = self._ledger.head(namespace)
+            row = view.find([id]).get(id) if view else None
+            if row is None:
+                return False
+            vector = view.rows.values(row)[None] if vector is None else vector
+            self._ledger.upsert(namespace, [id], vector, [_merged(view, row, metadata or {})])
+        return True
 
-    def fetch(self, ids: Sequence[str], *, namespace: str = "") -> dict[str, Record]:
-        """The records that exist, by id, values as float32[d]."""
-        ids = rules.check_ids(ids)
-        found = self._namespaces.get(rules.check_namespace(namespace))
-        if found is None:
-            return {}
-        return {id: Record(id, values, rules.copy_metadata(metadata)) for id, (values, metadata) in found.fetch(ids).items()}
+    def update_matching(self, filter: dict, metadata: dict, *, namespace: str = "", dry_run: bool = False) -> int:
+        """Merge into the metadata of all records that match; how many there are. ``dry_run`` only counts them.
+
+        Raises:
+            VectorError: the filter or the merged metadata is not allowed; nothing was changed.
+        """
+        rules.check_namespace(namespace)
+        node = parse_filter(filter)
+        rules.encode_metadata(metadata, "the update")
+        with self._space.writing:
+            view = self._ledger.head(namespace)
+            rows = view.matching(node).nonzero()[0].tolist() if view else []
+            if rows and not dry_run:
+                changed = [_merged(view, row, metadata) for row in rows]
+                vectors = np.stack([view.rows.values(row) for row in rows])
+                self._ledger.upsert(namespace, [view.rows.ids[row] for row in rows], vectors, changed)
+        return len(rows)
 
     def delete(self, ids: Iterable[str] | None = None, *, namespace: str = "", filter: dict | None = None) -> None:
         """Delete these ids, or what matches the filter, or (with neither) the whole namespace. Unknown ids are ignored.
@@ -92,23 +121,152 @@ class Store:
             VectorError: both ids and a filter, or an empty filter, which would delete everything by accident.
         """
         rules.check_namespace(namespace)
-        if ids is not None and filter is not None:
-            raise VectorError("delete takes ids or a filter, not both")
-        if filter == {}:
-            raise VectorError("delete with an empty filter is not allowed: give neither ids nor filter to delete a namespace")
-        if ids is None and filter is None:
-            self._drop(namespace, lambda _: True)
-            return
-        ids, predicate = None if ids is None else rules.check_ids(ids), _predicate(filter)
-        if (found := self._namespaces.get(namespace)) is not None:
-            found.delete(ids, predicate)
-            if not len(found):
-                self._drop(namespace, lambda it: len(it) == 0)
+        ids = rules.check_selection(ids, filter)
+        node = None if filter is None else parse_filter(filter)
+        with self._space.writing:
+            view = self._ledger.head(namespace)
+            if view is None:
+                return
+            if ids is None and node is None:
+                self._ledger.empty(namespace)
+                return
+            rows = view.find(ids).values() if node is None else view.matching(node).nonzero()[0].tolist()
+            self._ledger.delete(namespace, [view.rows.ids[row] for row in rows])
+
+    def create_namespace(self, name: str) -> None:
+        """Make a namespace that exists though it is empty; ``VectorError`` 409 if there is one."""
+        with self._space.writing:
+            if self.exists(name):
+                raise VectorError(f"namespace {name!r} already exists", 409)
+            self._ledger.create(name)
+
+    def drop_namespace(self, name: str) -> None:
+        """Delete a namespace and everything in it; ``VectorError`` 404 if there is none."""
+        with self._space.writing:
+            if not self.exists(name):
+                raise VectorError(f"namespace {name!r} does not exist", 404)
+            self._ledger.empty(name, drop=True)
+
+    # Reads
+
+    def query(self, vectors: np.ndarray, *, top_k: int, namespace: str = "", filter: dict | None = None) -> list[list[Match]]:
+        """The ``top_k`` nearest to each row of float32[n, d], nearest first. An unknown namespace has no matches.
+
+        Raises:
+            VectorError: wrong shape, NaN or infinity, a zero vector under cosine, a bad filter, ``top_k`` not in 1..10,000.
+        """
+        node, view = _parsed(filter), self._view(namespace)
+        queries = rules.query_matrix(vectors, self.dimension, self.metric)
+        rules.check_top_k(top_k)
+        if view is None:
+            return [[] for _ in queries]
+        found = view.hits(self._space, queries, top_k, node)
+        return [[Match(hit.id, hit.score, decoded(hit.metadata)) for hit in hits] for hits in found]
+
+    def search(
+        self,
+        vector: Sequence[float] | np.ndarray | None = None,
+        *,
+        id: str | None = None,
+        top_k: int,
+        namespace: str = "",
+        filter: dict | None = None,
+        values: bool = False,
+    ) -> list[Hit]:
+        """As ``query``, of one float32[d], or of the record ``id`` (nothing, if there is no such record), as they are stored."""
+        node, view = _parsed(filter), self._view(namespace)
+        rules.check_top_k(top_k)
+        if id is not None:
+            row = view.find([rules.check_id(id)]).get(id) if view else None
+            if row is None:
+                return []
+            vector = view.rows.values(row)
+        queries = rules.query_matrix([vector], self.dimension, self.metric)
+        return view.hits(self._space, queries, top_k, node, values=values)[0] if view else []
+
+    def fetch(self, ids: Sequence[str], *, namespace: str = "") -> dict[str, Record]:
+        """The records that exist, by id, values as float32[d]."""
+        ids, view = rules.check_ids(ids), self._view(namespace)
+        return {id: view.record(row) for id, row in view.find(ids).items()} if view else {}
+
+    def fetch_matching(
+        self, filter: dict | None, *, limit: int, after: str | None = None, namespace: str = ""
+    ) -> tuple[dict[str, Record], str | None]:
+        """Up to ``limit`` records that match, in the order of their ids, from behind ``after`` on; and where to go on."""
+        node, view = _parsed(filter), self._view(namespace)
+        if view is None:
+            return {}, None
+        rows = {view.rows.ids[row]: row for row in view.matching(node).nonzero()[0].tolist()}
+        page = heapq.nsmallest(limit + 1, (id for id in rows if after is None or id > after))
+        return {id: view.record(rows[id]) for id in page[:limit]}, page[limit - 1] if len(page) > limit else None
+
+    def ids(self, *, prefix: str = "", namespace: str = "") -> Iterator[str]:
+        """Every id with the prefix, in order, as they are at the first one."""
+        view = self._view(namespace)
+        return iter(sorted(view.ids(prefix)) if view else ())
+
+    def page(self, *, prefix: str = "", limit: int = 100, after: str | None = None, namespace: str = "") -> list[str]:
+        """Up to ``limit`` ids with the prefix, in order, from behind ``after`` on."""
+        view = self._view(namespace)
+        return heapq.nsmallest(limit, (id for id in view.ids(prefix) if after is None or id > after)) if view else []
+
+    def exists(self, namespace: str) -> bool:
+        """Whether a namespace was created, or holds any record."""
+        return rules.check_namespace(namespace) in self._ledger.created or self._ledger.head(namespace) is not None
 
     def stats(self) -> dict[str, int]:
-        """How many records each namespace holds; an empty namespace does not exist."""
-        with self._opening:
-            return {name: len(namespace) for name, namespace in sorted(self._namespaces.items()) if len(namespace)}
+        """How many records each namespace holds that holds any."""
+        counts = ((name, namespace.view.count) for name, namespace in sorted(self._ledger.namespaces.copy().items()))
+        return {name: count for name, count in counts if count}
+
+    def namespaces(self) -> dict[str, int]:
+        """The same, with those that were created and hold none."""
+        return dict(sorted({**dict.fromkeys(self._ledger.created.copy(), 0), **self.stats()}.items()))
+
+    # Upkeep
+
+    @property
+    def index(self) -> Index:
+        return self._space.index
+
+    def tune(self, index: Index) -> None:
+        """Search with other query settings from now on.
+
+        Raises:
+            SettingError: the build settings are others, too.
+        """
+        if not same_build(index, self.index):
+            raise SettingError("index", index, f"the build settings of {self.index}: only query settings can change")
+        self._space.index = check_index(index, self.dimension)
+
+    @property
+    def lsn(self) -> int:
+        """The number of the last acknowledged write."""
+        return self._ledger.lsn
+
+    @property
+    def visible_lsn(self) -> int:
+        """The number of the last write that reads see."""
+        return self._ledger.visible_lsn
+
+    @property
+    def recovered(self) -> Recovery | None:
+        """What opening the folder found; None without one."""
+        return self._ledger.recovered
+
+    @property
+    def building(self) -> int:
+        """How many jobs of upkeep are waiting or under way."""
+        return len(self._ledger.upkeep)
+
+    def log_bytes(self) -> int:
+        """Size of the log on disk; 0 without one."""
+        return self._ledger.log.size() if self._ledger.log is not None else 0
+
+    def scanned(self, namespace: str = "", filter: dict | None = None) -> int:
+        """How many rows a search would read one by one: what no index covers, or all for a filter on fields never asked for."""
+        view, node = self._view(namespace), _parsed(filter)
+        return 0 if view is None else view.size if node is not None and not view.ready(node) else view.size - view.covered
 
     def wait_indexed(self, timeout_s: float = 600.0) -> None:
         """Return once no index is being built: before measuring recall or latency.
@@ -116,32 +274,26 @@ class Store:
         Raises:
             ServiceError: it still is after ``timeout_s`` seconds.
         """
-        deadline = time.monotonic() + timeout_s
-        while any(namespace.building for namespace in list(self._namespaces.values())):
-            if time.monotonic() > deadline:
-                raise ServiceError(f"an index was still being built after {timeout_s:g} s")
-            time.sleep(0.005)
+        self._ledger.upkeep.wait(timeout_s)
 
-    def _open(self, name: str) -> Namespace:
-        with self._opening:
-            if name not in self._namespaces:
-                self._namespaces[name] = Namespace(self.dimension, self.metric, self.index, self._spawn)
-            return self._namespaces[name]
+    def close(self) -> None:
+        """End what is being built; with a folder, write what is not there yet and let it go."""
+        self._ledger.close()
 
-    def _drop(self, name: str, condition: Callable[[Namespace], bool]) -> None:
-        with self._opening:
-            if name in self._namespaces and self._namespaces[name].drop_if(condition):
-                del self._namespaces[name]
+    def __enter__(self) -> Self:
+        return self
 
-    def _spawn(self, build: Callable[[], None]) -> None:
-        def run() -> None:
-            with self._one_build:
-                build()
+    def __exit__(self, *error: object) -> None:
+        self.close()
 
-        # Not a daemon: one that the interpreter kills inside FAISS can take the process down. Builds watch for the exit.
-        threading.Thread(target=run, name="index-build").start()
+    def _view(self, namespace: str) -> View | None:
+        return self._ledger.view(rules.check_namespace(namespace))
 
 
-def _predicate(filter: dict | None) -> Predicate | None:
+def _parsed(filter: dict | None) -> Node | None:
     """None where everything matches, which is searched without asking about every record."""
-    return None if filter is None or filter == {} else compile_filter(filter)
+    return None if filter is None or filter == {} else parse_filter(filter)
+
+
+def _merged(view: View, row: int, metadata: dict) -> bytes:
+    return rules.encode_metadata({**decoded(view.rows.metadata[row]), **metadata}, view.rows.ids[row])

@@ -1,0 +1,1 @@
+"""Milvus as a vector store: Lite in this process, or a cluster."""
