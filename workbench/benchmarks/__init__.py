@@ -7,7 +7,7 @@ in turn, so that a machine that slows down slows down both.
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
-from workbench.benchmarks import latency, overhead, quality, startup, throughput, truth
+from workbench.benchmarks import kills, latency, overhead, quality, startup, throughput, truth, vectors
 from workbench.benchmarks.claim import Claim, held, save
 from workbench.errors import SettingError
 
@@ -23,6 +23,16 @@ BENCHMARKS: dict[str, Callable[[str], Claim]] = {
         truth.equal_called_different_pct,
         quality.hit_rate_vs_popularity,
         quality.hit_rate_vs_article,
+        vectors.served_query_overhead_ms,
+        vectors.query_rate_vs_needledb,
+        vectors.query_rate_vs_qdrant_edge,
+        vectors.upsert_rate_vs_needledb,
+        vectors.upsert_rate_vs_qdrant_edge,
+        vectors.ready_vs_qdrant_edge,
+        vectors.recovery_s,
+        vectors.filtered_recall,
+        vectors.full_sync_cost_ms,
+        kills.survived_kills,
         startup.import_s,
         startup.help_s,
     )
