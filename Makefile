@@ -27,7 +27,7 @@ lab: $(READY)  ## JupyterLab with the cloud up
 	@exec $(BIN)/workbench lab --cloud $(CLOUD) $(LAB_ARGS)
 
 test: $(READY)  ## unit, contract, integration, notebook and browser tests
-	@exec $(BIN)/python -m pytest $(PYTEST_ARGS)
+	@exec $(BIN)/python -m pytest -n 2 --dist loadfile $(PYTEST_ARGS)
 
 lint: $(READY)  ## style, the stack's template, stripped notebooks
 	$(BIN)/ruff check .
