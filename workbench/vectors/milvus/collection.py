@@ -11,6 +11,7 @@ from workbench.errors import ServiceError, SettingError, VectorError
 from workbench.settings import HNSW, IVF, Flat, Index
 from workbench.vectors.records import MAX_ID
 
+_NO_PINGS = {"grpc.keepalive_time_ms": 2**31 - 1}  # pymilvus' every 10 s are too many for Lite: it hangs up on the third
 TIMEOUT_S = 60.0  # of one call; without one, pymilvus repeats it for minutes
 METRICS = {"cosine": "COSINE", "dotproduct": "IP", "euclidean": "L2"}  # Milvus' L2 is the squared distance, as ours
 
@@ -35,7 +36,7 @@ def connect(uri: str, token: str):
     file = _file(uri)
     with _opening:
         try:
-            client = MilvusClient(file or uri, token=token, timeout=10.0)
+            client = MilvusClient(file or uri, token=token, timeout=10.0, grpc_options=_NO_PINGS if file else {})
         except (MilvusException, ValueError) as error:
             raise ServiceError(f"Milvus at {uri} does not open: {getattr(error, 'message', error)}") from error
         _open_files[file] += 1
