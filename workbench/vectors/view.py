@@ -166,13 +166,8 @@ class View(NamedTuple):
     ) -> tuple[np.ndarray, np.ndarray] | None:
         if allowed is None and len(self.graph) > self.size:  # it has been extended since this view was published
             allowed = self.live
-        found = self.graph.search(queries, k, allowed, self.rows.matrix, space.index)
-        if found is None:
-            return None
-        scores, rows, covered = found
-        if rows.min() < 0:
-            return None
-        if rows.max() >= self.size:  # extended just now
+        scores, rows, covered = self.graph.search(queries, k, allowed, self.rows.matrix, space.index)
+        if rows.min() < 0 or rows.max() >= self.size:  # too few, or some that were added just now
             return None
         covered = min(covered, self.size)
         waiting = self.size - covered if allowed is None else int(np.count_nonzero(allowed[covered:]))
