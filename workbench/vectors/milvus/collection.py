@@ -3,6 +3,7 @@
 import contextlib
 import logging
 import threading
+import time
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,6 +14,7 @@ from workbench.vectors.records import MAX_ID
 
 _NO_PINGS = {"grpc.keepalive_time_ms": 2**31 - 1}  # pymilvus' every 10 s are too many for Lite: it hangs up on the third
 TIMEOUT_S = 60.0  # of one call; without one, pymilvus repeats it for minutes
+_LOOK_S, _WRITTEN_S = 0.05, 30.0  # between two attempts to load what is still being written, and for how long in all
 METRICS = {"cosine": "COSINE", "dotproduct": "IP", "euclidean": "L2"}  # Milvus' L2 is the squared distance, as ours
 
 _open_files: Counter[str | None] = Counter()  # a file has one server in this process, whoever opens it
@@ -109,6 +111,25 @@ def open_collection(client, name: str, dimension: int, metric: str, index: Index
         shown = ["dimension {}, metric {} and index {} {}".format(*each) for each in (held, wanted)]
         raise VectorError(f"collection {name!r} exists with {shown[0]}, not with {shown[1]}", 409)
     client.load_collection(name, timeout=TIMEOUT_S)
+
+
+def load_anew(client, name: str, timeout_s: float) -> None:
+    """Load a collection after a flush. Lite says that an index is ready before it is: what it loads anew has one.
+
+    It may meet a file that Lite is still writing in the background, and refuse it as cut short: then it is loaded once more.
+    """
+    from pymilvus.exceptions import MilvusException
+
+    deadline = time.monotonic() + min(timeout_s, _WRITTEN_S)
+    while True:
+        client.release_collection(name, timeout=timeout_s)
+        try:
+            client.load_collection(name, timeout=timeout_s)
+            return
+        except MilvusException:
+            if time.monotonic() > deadline:
+                raise
+        time.sleep(_LOOK_S)
 
 
 def search_parameters(index: Index, limit: int) -> dict[str, int]:

@@ -31,6 +31,7 @@ from workbench.vectors.milvus.collection import (
     connect,
     disconnect,
     errors,
+    load_anew,
     open_collection,
     search_parameters,
 )
@@ -206,9 +207,7 @@ class MilvusStore:
         """
         with errors(self._uri):
             self._client.flush(self._name, timeout=timeout_s)
-            # Lite says that an index is ready before it is: what it loads anew has one.
-            self._client.release_collection(self._name, timeout=timeout_s)
-            self._client.load_collection(self._name, timeout=timeout_s)
+            load_anew(self._client, self._name, timeout_s)
 
     def close(self) -> None:
         """Close the connection; the last store of a file closes the file."""
