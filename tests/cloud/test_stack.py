@@ -121,6 +121,24 @@ def test_a_changed_parameter_and_changed_code_reach_the_function(embedded_cloud,
     assert summary["OpenShardCount"] == 4
 
 
+def test_another_number_of_shards_keeps_the_records(embedded_cloud, name, make_code):
+    """In calls that double or halve at most, as UpdateShardCount allows."""
+    kinesis = client("kinesis", embedded_cloud)
+    made = stack.deploy(embedded_cloud, name, code_zip=make_code("one"), parameters={"ShardCount": 1})
+    for number in range(20):
+        kinesis.put_record(StreamName=made.stream_name, PartitionKey=f"user-{number}", Data=str(number))
+    lines = []
+    for count in (5, 1):
+        stack.deploy(embedded_cloud, name, code_zip=make_code("one"), parameters={"ShardCount": count}, progress=lines.append)
+    steps = [line.removeprefix("Stream RESHARDED from ") for line in lines if "RESHARDED" in line]
+    assert steps == [f"{pair} shards" for pair in ("1 to 2", "2 to 4", "4 to 5", "5 to 3", "3 to 2", "2 to 1")]
+    read = []
+    for shard in kinesis.list_shards(StreamName=made.stream_name)["Shards"]:
+        start = {"StreamName": made.stream_name, "ShardId": shard["ShardId"], "ShardIteratorType": "TRIM_HORIZON"}
+        read += kinesis.get_records(ShardIterator=kinesis.get_shard_iterator(**start)["ShardIterator"])["Records"]
+    assert sorted(int(record["Data"]) for record in read) == list(range(20))
+
+
 def test_the_clouds_own_mapping_is_a_parameter(embedded_cloud, name, make_code):
     mappings = client("lambda", embedded_cloud).list_event_source_mappings
     made = stack.deploy(embedded_cloud, name, code_zip=make_code("one"))

@@ -20,9 +20,11 @@ import urllib.error
 import urllib.request
 from collections.abc import Callable
 from pathlib import Path
+from types import ModuleType
 
 import uvloop
 
+from workbench.cloud import resharding
 from workbench.errors import ServiceError
 from workbench.process import LOOPBACK, Child, announce, end_with_owner, listen
 
@@ -74,8 +76,10 @@ async def _serve(sock: socket.socket) -> None:
     import uvicorn
     from ministack.app import app
     from ministack.core import lambda_runtime
+    from ministack.services import kinesis
 
-    _spare_scans()
+    resharding.install(kinesis)
+    _spare_scans(kinesis)
     gc.freeze()  # what is imported stays: no collection needs to look at it again
     gc.set_threshold(50_000, 20, 100)  # a full collection stops the emulator for 0.1 s: rarely, not twice a second
     # MiniStack's own entry point cannot take a bound socket. uvicorn can, and answers each call 0.5 to 1 ms sooner; on uvloop
@@ -96,14 +100,12 @@ async def _serve(sock: socket.socket) -> None:
         lambda_runtime.reset()  # MiniStack leaves its workers to notice that it is gone, which one in a handler does late
 
 
-def _spare_scans() -> None:
+def _spare_scans(kinesis: ModuleType) -> None:
     """Let MiniStack's Kinesis look for expired records and iterators once a second, not on every call.
 
     Each look scans all of them: after 20 s of two polled shards that is most of a call's time. Nothing else changes; an
     expired iterator is still refused, because GetRecords checks the one that it is given.
     """
-    from ministack.services import kinesis
-
     kinesis._expire_iterators = _once_a_second(kinesis._expire_iterators)
     kinesis._expire_records = _once_a_second(kinesis._expire_records)
 

@@ -209,9 +209,11 @@ class _Stack:
         stream = next(each["OutputValue"] for each in described["Outputs"] if each["OutputKey"] == "StreamName")
         wanted = int(parameters["ShardCount"])
         found = self._kinesis.describe_stream_summary(StreamName=stream)["StreamDescriptionSummary"]["OpenShardCount"]
-        if found != wanted:
-            self._kinesis.update_shard_count(StreamName=stream, TargetShardCount=wanted, ScalingType="UNIFORM_SCALING")
-            self._progress(f"Stream RESHARDED from {found} to {wanted}: MiniStack drops the records that it held")
+        while found != wanted:
+            target = max(min(wanted, 2 * found), -(-found // 2))  # one call no more than doubles or halves
+            self._kinesis.update_shard_count(StreamName=stream, TargetShardCount=target, ScalingType="UNIFORM_SCALING")
+            self._progress(f"Stream RESHARDED from {found} to {target} shards")
+            found = target
 
 
 def _describe(cloudformation, name: str) -> dict | None:
