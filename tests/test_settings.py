@@ -16,17 +16,19 @@ NAMES = [field.name for field in dataclasses.fields(Settings)]
 
 # Every field, none of them at its default, as the canonical JSON: sorted names, Python's separators, floats as floats.
 EVERY_FIELD = (
-    '{"arrivals": "constant", "batch_size": 11, "batching_window_ms": 12, "cache_ttl_s": 13.5, "candidates": 64, '
+    '{"arrivals": "constant", "batch_size": 11, "bisect_batch_on_function_error": false, "cache_ttl_s": 13.5, "candidates": 64, '
     '"catalogue": 1500, "clients": 9, "codec": "json", "embedder": "text-embedding-3-small", "events": 16, '
     '"habit_weight": 1.75, "half_life": 18.0, "handler": "published", "index": {"type": "ivf", "nlist": 19, "nprobe": 2}, '
-    '"linger_ms": 20, "loop": "closed", "maximum_retry_attempts": 21, "placement": "lambda", "poll_interval_ms": 23, '
-    '"popularity_weight": 0.25, "query_slowdown": 1.5, "rate": 250.0, "scenario": "retail", "seed": 26, "shards": 27, '
-    '"source": "synthetic", "stall_s": 0.5, "start": "2017-10-02", "variant": "article", "warmup": 30}'
+    '"linger_ms": 20, "loop": "closed", "maximum_batching_window_in_seconds": 12, "maximum_record_age_in_seconds": 60, '
+    '"maximum_retry_attempts": 21, "parallelization_factor": 3, "placement": "lambda", "poll_interval_ms": 23, '
+    '"popularity_weight": 0.25, "query_slowdown": 1.5, "rate": 250.0, "report_batch_item_failures": false, '
+    '"scenario": "retail", "seed": 26, "shards": 27, "source": "synthetic", "stall_s": 0.5, "start": "2017-10-02", '
+    '"variant": "article", "warmup": 30}'
 )
 CHANGED = {
     "arrivals": "constant",
     "batch_size": 11,
-    "batching_window_ms": 12,
+    "bisect_batch_on_function_error": False,
     "cache_ttl_s": 13.5,
     "candidates": 64,
     "catalogue": 1500,
@@ -39,12 +41,16 @@ CHANGED = {
     "index": IVF(nlist=19, nprobe=2),
     "linger_ms": 20,
     "loop": "closed",
+    "maximum_batching_window_in_seconds": 12,
+    "maximum_record_age_in_seconds": 60,
     "maximum_retry_attempts": 21,
+    "parallelization_factor": 3,
     "placement": "lambda",
     "poll_interval_ms": 23,
     "popularity_weight": 0.25,
     "query_slowdown": 1.5,
     "rate": 250,
+    "report_batch_item_failures": False,
     "seed": 26,
     "shards": 27,
     "source": "synthetic",
@@ -83,7 +89,10 @@ def test_positional_values_are_refused():
         ("cache_ttl_s", float("inf")),
         ("half_life", 0.0),
         ("batch_size", 10_001),
-        ("batching_window_ms", 300_001),
+        ("maximum_batching_window_in_seconds", 301),
+        ("parallelization_factor", 11),
+        ("maximum_retry_attempts", -2),
+        ("maximum_record_age_in_seconds", 604_801),
         ("shards", 0),
         ("candidates", 39),
         ("catalogue", 99),
@@ -106,7 +115,7 @@ def test_a_value_of_the_wrong_type_or_range_is_refused_by_its_name(name, wrong):
 
 
 def test_limits_themselves_are_allowed():
-    edge = Settings(events=1, rate=0, batch_size=10_000, batching_window_ms=300_000, shards=100, candidates=40, warmup=0)
+    edge = Settings(events=1, rate=0, batch_size=10_000, shards=100, candidates=40, warmup=0)
     assert (edge.rate, edge.batch_size, edge.candidates) == (0.0, 10_000, 40)
     assert type(edge.rate) is float  # given as 0: what is stored has the field's type
 
@@ -131,7 +140,7 @@ def test_the_hash_is_that_of_the_canonical_json():
     settings = Settings(**CHANGED)
     assert settings.to_dict().keys() == set(NAMES)
     assert all(getattr(settings, name) != getattr(Settings(), name) for name in CHANGED), "each field is off its default"
-    assert settings.hash == hashlib.sha256(EVERY_FIELD.encode()).hexdigest()[:12] == "ba2ce84df55e"
+    assert settings.hash == hashlib.sha256(EVERY_FIELD.encode()).hexdigest()[:12] == "064d891a4afd"
 
 
 def test_the_hash_does_not_depend_on_the_order_of_the_fields():
@@ -248,7 +257,7 @@ def test_an_index_in_words_names_every_parameter(index, text):
 def test_the_hash_of_each_kind_of_index_stays_what_it_was():
     """Results are found by these: a kind's new field, or a class attribute that becomes one, would orphan them."""
     hashes = {kind: Settings(index=kind()).hash for kind in (Flat, HNSW, IVF)}
-    assert hashes == {Flat: "53d8cb5f9ce3", HNSW: "a76442fbdc11", IVF: "3dda88eed061"}
+    assert hashes == {Flat: "94f7d5e75269", HNSW: "42dcc9a7854d", IVF: "8eb8c50c2c75"}
     assert len({Settings(index=kind()).hash for kind in (Flat, HNSW, HNSWSQ, IVF, IVFPQ)}) == 5
 
 

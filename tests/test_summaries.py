@@ -1,6 +1,5 @@
 """Tables of runs against arithmetic done by hand; a figure that too few samples would carry is not shown."""
 
-import base64
 import dataclasses
 import math
 
@@ -18,6 +17,7 @@ from workbench.measure.timeline import WAY
 from workbench.runs import Run
 from workbench.scenarios.retail import Retail
 from workbench.settings import Settings
+from workbench.stream.dead_letters import DeadLetter
 
 MILK, TEA, ICE = (
     Product("p1", "Milk, Dairy, Grocery, 1 GAL, Private brand", 1.0),
@@ -30,10 +30,8 @@ def bought(user: str, product: Product) -> Event:
     return Event(event_id="e", user_id=user, product_id=product.product_id, timestamp_ms=0, trace_id="t")
 
 
-def letter(data: bytes | None, reason: str, calls: int) -> dict:
-    """As the dead-letter queue holds it; data that no message has room for is null."""
-    held = None if data is None else base64.b64encode(data).decode()
-    return {"requestContext": {"approximateInvokeCount": calls}, "workbench": {"data": held, "reason": reason}}
+def letter(data: bytes | None, reason: str, calls: int) -> DeadLetter:
+    return DeadLetter(shard_id="shard", first="1", last="1", records=1, reason=reason, calls=calls, data=data)
 
 
 NO_RESOURCES = pd.DataFrame(columns=["t_s", "process", "cpu_cores", "rss_mib"])
@@ -160,8 +158,12 @@ def test_hits_are_baskets_that_hold_any_of_the_recommended():
 def test_dead_letters_show_the_record_as_text_why_it_was_given_up_and_after_how_many_calls():
     letters = [letter(b'{"user": "7"}', "missing field", 3), letter(b"\xff\xfe", "not JSON", 1), letter(None, "too large", 2)]
     table = summaries.dead_letters(dataclasses.replace(a_run([1.0]), dead_letters=letters))
-    assert table.values.tolist() == [['{"user": "7"}', "missing field", 3], ["\ufffd\ufffd", "not JSON", 1], ["", "too large", 2]]
-    assert list(summaries.dead_letters(a_run([1.0])).columns) == ["record", "reason", "calls"]
+    assert table.values.tolist() == [
+        [1, '{"user": "7"}', "missing field", 3],
+        [1, "\ufffd\ufffd", "not JSON", 1],
+        [1, "", "too large", 2],
+    ]
+    assert list(summaries.dead_letters(a_run([1.0])).columns) == ["records", "data", "reason", "calls"]
 
 
 @pytest.mark.parametrize(

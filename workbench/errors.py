@@ -12,7 +12,9 @@
     │   ├── IndexNotFound   there is no index of that name
     │   └── StoreDamaged    a store's file is damaged, and refused as a whole
     ├── FunctionFailed      the function raised, timed out or was not reached
+    │   └── FunctionNotReached  it was throttled or is not there: that is no attempt
     ├── ServiceError        a server did not start, answer or stay up
+    ├── LeaseLost           another worker reads this shard now
     ├── StackError          the stack could not be deployed
     ├── MeasureError        a figure cannot be had from these samples
     │   └── TooFewSamples   a percentile that so few samples do not carry
@@ -86,8 +88,20 @@ class FunctionFailed(WorkbenchError):
     """The function gave no answer: it raised, timed out or was not reached. Its whole batch counts as not processed."""
 
 
+class FunctionNotReached(FunctionFailed):
+    """The call did not get to the function: it was throttled, or the service is away. No attempt is used up."""
+
+
 class ServiceError(WorkbenchError):
     """A server did not start, did not answer, or ended while it was needed."""
+
+
+class LeaseLost(WorkbenchError):
+    """A worker does not hold a shard's lease any more; ``owner`` does, if anybody."""
+
+    def __init__(self, shard_id: str, owner: str | None) -> None:
+        super().__init__(f"the lease of {shard_id} is lost: {f'worker {owner} holds it' if owner else 'nobody holds it'}")
+        self.shard_id, self.owner = shard_id, owner
 
 
 class StackError(WorkbenchError):

@@ -19,6 +19,7 @@ from workbench.events import Event, Recommendation
 from workbench.function.entities import recommendation_from_item
 from workbench.function.processor import Processor
 from workbench.function.published import Published
+from workbench.function.rejects import Rejects
 from workbench.function.tables import Tables, batch_get
 from workbench.function.variants import USERS
 from workbench.measure.findable import FindableProbe
@@ -58,7 +59,7 @@ def run(settings: Settings, services: Services, *, spoiled: Sequence[bytes] = ()
             events=timeline.frame(),
             cold_starts_ms=ready.cold_starts_ms,
             recommendations=_recommended(ready, timeline),
-            dead_letters=ready.dead_letters.take({record["SequenceNumber"] for record, _ in timeline.dead}),
+            dead_letters=_dead_letters(endpoints, ready.outputs).take(timeline.letters),
             resources=resources.frame(),
             findable=probe.frame() if probe else None,
             replay=ready.data,
@@ -99,8 +100,7 @@ def prepared(settings: Settings, services: Services) -> Iterator[Prepared]:
         if settings.stall_s:
             invoker = Stalled(invoker, after=settings.warmup + settings.events // 2, stall_s=settings.stall_s)
         step()
-        dead_letters = _dead_letters(endpoints, outputs)
-        yield Prepared(settings, services, data, outputs, tables, store, invoker, dead_letters, cold_starts_ms)
+        yield Prepared(settings, services, data, outputs, tables, store, invoker, cold_starts_ms)
 
 
 def _check(settings: Settings) -> None:
@@ -213,7 +213,9 @@ def _invoker(
     if settings.handler == "batched":
         if settings.query_slowdown != 1:
             store = SlowQueries(store, settings.query_slowdown)
-        return Inline(Processor(settings, dynamodb=dynamodb, tables=tables, embedder=embedder, store=store).process)
+        rejects = Rejects(client("sqs", endpoints), outputs.dead_letter_queue_url)
+        made = Processor(settings, dynamodb=dynamodb, tables=tables, embedder=embedder, store=store, rejects=rejects)
+        return Inline(made.process)
     published = Published(
         settings,
         dynamodb=dynamodb,
@@ -229,12 +231,7 @@ def _invoker(
 
 
 def _dead_letters(endpoints: Endpoints, outputs: StackOutputs) -> DeadLetters:
-    return DeadLetters(
-        client("sqs", endpoints),
-        outputs.dead_letter_queue_url,
-        function=outputs.process_function,
-        stream_arn=outputs.stream_arn,
-    )
+    return DeadLetters(client("sqs", endpoints), outputs.dead_letter_queue_url)
 
 
 def _recommended(ready: Prepared, timeline: Timeline) -> dict[str, Recommendation]:

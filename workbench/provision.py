@@ -24,7 +24,7 @@ from workbench.function.variants import CATALOGUE
 from workbench.progress import progress
 from workbench.scenarios.retail import Retail
 from workbench.settings import Endpoints, Settings
-from workbench.stream.checkpoints import Checkpoints
+from workbench.stream.leases import Leases
 from workbench.vectors import VectorStore
 
 STACK = "workbench"
@@ -151,6 +151,6 @@ def renew_stream(endpoints: Endpoints, outputs: StackOutputs, *, shards: int) ->
     kinesis.delete_stream(StreamName=outputs.stream_name)
     kinesis.create_stream(StreamName=outputs.stream_name, ShardCount=shards)
     kinesis.get_waiter("stream_exists").wait(StreamName=outputs.stream_name, WaiterConfig={"Delay": 1})
-    checkpoints = Checkpoints(dynamodb, outputs.checkpoints_table, consumer=outputs.process_function)
+    leases = Leases(dynamodb, outputs.checkpoints_table, consumer=outputs.process_function, worker="provision")
     for shard_id in shard_ids:  # of a stream that is no more
-        checkpoints.forget(shard_id)
+        leases.forget(shard_id)

@@ -1,9 +1,11 @@
 """Everything ready for one design, and its events sent through it: what is timed, and nothing besides."""
 
 import contextlib
+import dataclasses
 import gc
 import threading
 import time
+import uuid
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import NamedTuple, Protocol
@@ -20,13 +22,16 @@ from workbench.progress import progress
 from workbench.scenarios.retail import Retail
 from workbench.servers import Services
 from workbench.settings import Settings
-from workbench.stream.checkpoints import Checkpoints
+from workbench.stream.batch import Discarded
 from workbench.stream.closed import ClosedLoop
-from workbench.stream.dead_letters import DeadLetters
+from workbench.stream.destination import OnFailure
 from workbench.stream.invoke import Invoker
+from workbench.stream.leases import Leases
+from workbench.stream.mapping import EventSourceMapping
 from workbench.stream.producer import Observer, Producer
 from workbench.stream.schedule import schedule
-from workbench.stream.source import Delivery, EventSource, Rules
+from workbench.stream.source import EventSource
+from workbench.stream.worker import Consumer, Delivery
 from workbench.vectors import VectorStore
 
 _LOOK_S = 0.5  # between two looks at what runs
@@ -44,7 +49,6 @@ class Prepared(NamedTuple):
     tables: Tables
     store: VectorStore
     invoker: Invoker
-    dead_letters: DeadLetters
     cold_starts_ms: list[float]
 
 
@@ -55,6 +59,9 @@ class Watcher(Observer, Protocol):
 
     def delivered(self, delivery: Delivery) -> None:
         """One call of the function."""
+
+    def expired(self, shard_id: str, discarded: Discarded) -> None:
+        """Records that became too old before a call."""
 
     def wait(self, timeout_s: float) -> int:
         """Wait for progress at most this long; returns how many records are still on their way."""
@@ -90,24 +97,32 @@ def _generator(prepared: Prepared, kinesis, watcher: Watcher) -> Producer | Clos
 
 
 def _source(prepared: Prepared, kinesis, watcher: Watcher) -> EventSource:
-    settings, outputs = prepared.settings, prepared.outputs
-    dynamodb = client("dynamodb", prepared.services.endpoints)
+    settings, outputs, endpoints = prepared.settings, prepared.outputs, prepared.services.endpoints
+    function, stream_arn = outputs.process_function, outputs.stream_arn
+    on_failure = OnFailure(
+        outputs.dead_letter_queue_arn,
+        lambda service: client(service, endpoints),
+        function=function,
+        stream_arn=stream_arn,
+    )
+    leases = Leases(
+        client("dynamodb", endpoints), outputs.checkpoints_table, consumer=function, worker=f"replay-{uuid.uuid4().hex}"
+    )
+    mapping = mapping_of(settings, outputs)
     return EventSource(
         kinesis,
         outputs.stream_name,
-        invoker=prepared.invoker,
-        checkpoints=Checkpoints(dynamodb, outputs.checkpoints_table, consumer=outputs.process_function),
-        dead_letters=prepared.dead_letters,
-        rules=Rules(
-            batch_size=settings.batch_size,
-            batching_window_s=settings.batching_window_ms / 1000,
-            maximum_retry_attempts=settings.maximum_retry_attempts,
-            poll_interval_s=settings.poll_interval_ms / 1000,
-        ),
-        function=outputs.process_function,
-        stream_arn=outputs.stream_arn,
-        delivered=watcher.delivered,
+        consumer=Consumer(mapping, prepared.invoker, function, stream_arn, watcher, on_failure),
+        leases=leases,
+        poll_interval_s=settings.poll_interval_ms / 1000,
     )
+
+
+def mapping_of(settings: Settings, outputs: StackOutputs) -> EventSourceMapping:
+    """The event source mapping that the settings ask for, which are named as its parameters."""
+    names = {field.name for field in dataclasses.fields(EventSourceMapping)}
+    given = {field.name: getattr(settings, field.name) for field in dataclasses.fields(settings) if field.name in names}
+    return EventSourceMapping(**given, on_failure=outputs.dead_letter_queue_arn)
 
 
 @contextlib.contextmanager

@@ -10,6 +10,7 @@ from workbench.measure import load
 from workbench.measure.timeline import WAY
 from workbench.scenarios.retail import Retail
 from workbench.settings import Settings
+from workbench.stream.dead_letters import DeadLetter
 
 
 @dataclasses.dataclass(frozen=True)
@@ -21,7 +22,7 @@ class Run:
     events: pd.DataFrame
     cold_starts_ms: list[float]  # of the calls that first woke the function, which no other figure contains
     recommendations: dict[str, Recommendation]  # the read model at the end
-    dead_letters: list[dict]  # what the dead-letter queue held of this run's records (see ``DeadLetters``)
+    dead_letters: list[DeadLetter]  # what the dead-letter queue held of this run's records
     resources: pd.DataFrame  # processors and memory over time (see ``Resources.frame``)
     findable: pd.DataFrame | None  # when a search found a few events' vectors (see ``FindableProbe.frame``)
     replay: Retail

@@ -204,10 +204,15 @@ class Settings:
     linger_ms: Annotated[int, msgspec.Meta(ge=0, le=10_000)] = 10  # a producer's wait for more events to put in one call
     codec: Literal["json"] = "json"
     shards: Annotated[int, msgspec.Meta(ge=1, le=100)] = 2
-    batch_size: Annotated[int, msgspec.Meta(ge=1, le=10_000)] = 100
-    batching_window_ms: Annotated[int, msgspec.Meta(ge=0, le=300_000)] = 0
     poll_interval_ms: Annotated[int, msgspec.Meta(ge=0, le=10_000)] = 10  # AWS polls once a second: 1000
-    maximum_retry_attempts: Annotated[int, msgspec.Meta(ge=0, le=10_000)] = 2
+    # the event source mapping, by AWS's names and within its ranges: see stream/mapping.py
+    batch_size: Annotated[int, msgspec.Meta(ge=1, le=10_000)] = 100
+    maximum_batching_window_in_seconds: Annotated[int, msgspec.Meta(ge=0, le=300)] = 0
+    parallelization_factor: Annotated[int, msgspec.Meta(ge=1, le=10)] = 1
+    maximum_retry_attempts: Annotated[int, msgspec.Meta(ge=-1, le=10_000)] = 2  # -1: as long as the stream keeps the records
+    maximum_record_age_in_seconds: Annotated[int, msgspec.Meta(ge=-1, le=604_800)] = -1  # or from 60 on
+    bisect_batch_on_function_error: bool = True
+    report_batch_item_failures: bool = True
 
     # the function
     placement: Literal["inline", "lambda"] = "inline"

@@ -1,6 +1,5 @@
 """Runs and sweeps to tables: DataFrames with units in their names, ready to be shown."""
 
-import base64
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -170,16 +169,17 @@ def hit_rates(hits: Mapping[str, pd.Series], *, against: str) -> pd.DataFrame:
 
 
 def dead_letters(run: Run) -> pd.DataFrame:
-    """What the dead-letter queue held after the run: the record's data as text, why it was given up, after how many calls."""
+    """What the dead-letter queue held after the run, letter by letter; ``data`` is text, empty for a batch, which has none."""
     rows = [
         {
-            "record": base64.b64decode(letter["workbench"]["data"] or "").decode(errors="replace"),
-            "reason": letter["workbench"]["reason"],
-            "calls": letter["requestContext"]["approximateInvokeCount"],
+            "records": letter.records,
+            "data": (letter.data or b"").decode(errors="replace"),
+            "reason": letter.reason,
+            "calls": letter.calls,
         }
         for letter in run.dead_letters
     ]
-    return pd.DataFrame(rows, columns=["record", "reason", "calls"])
+    return pd.DataFrame(rows, columns=["records", "data", "reason", "calls"])
 
 
 def _short(description: str) -> str:

@@ -19,6 +19,7 @@ import numpy as np
 import pytest
 import yaml
 
+from workbench.cloud.clients import client
 from workbench.cloud.stack import TEMPLATE
 from workbench.events import Record
 from workbench.function.configuration import Configuration
@@ -27,6 +28,7 @@ from workbench.function.tables import put_items
 from workbench.function.variants import CATALOGUE, USERS
 from workbench.process import Child
 from workbench.settings import Settings
+from workbench.stream.dead_letters import DeadLetters
 from workbench.vectors.pinecone import PineconeStore
 
 from .world import NOON, HashEmbedder, batch, event, product
@@ -141,8 +143,10 @@ def variables(resource: str, values: dict[str, str]) -> dict[str, str]:
     return {name: values[name] for name in names}
 
 
-def test_both_handlers_run_in_a_bare_interpreter(run, dynamodb, tables, vectors_url, embeddings_url):
+def test_both_handlers_run_in_a_bare_interpreter(run, embedded_cloud, dynamodb, tables, vectors_url, embeddings_url):
     name, embedder = f"bare-{uuid.uuid4().hex[:8]}", OpenAI.embedder
+    sqs = client("sqs", embedded_cloud)
+    queue = sqs.create_queue(QueueName=name)["QueueUrl"]
     put_items(dynamodb, tables.products, (each.to_item() for each in PRODUCTS))
     put_items(dynamodb, tables.profiles, [Profile("anna", {"age": "65+"}, HABITS).to_item()])
     store = PineconeStore(url=vectors_url, key=KEY, name=name, dimension=embedder.dimension)
@@ -163,11 +167,15 @@ def test_both_handlers_run_in_a_bare_interpreter(run, dynamodb, tables, vectors_
         "EMBEDDINGS_URL": embeddings_url,
         "EMBEDDINGS_KEY": KEY,
         "FUNCTION_SETTINGS": Configuration(SETTINGS.to_dict(), embedder.model, embedder.dimension, name).to_json(),
+        "DEAD_LETTER_QUEUE_URL": queue,
     }
 
     first = batch(event("e1", "anna", "p2"), b"junk", event("e2", "anna", "p3", NOON + 1), event("e3", "ben", "p5"))
     told = run("workbench.function.process", variables("Process", values), [first, first, {"Records": []}])
-    assert [answer["batchItemFailures"] for answer in told["answers"]] == [[{"itemIdentifier": "2"}]] * 2 + [[]]
+    assert [list(answer["rejected"]) for answer in told["answers"]] == [["2"], ["2"], []]
+    assert [answer["batchItemFailures"] for answer in told["answers"]] == [[]] * 3
+    (letter,) = DeadLetters(sqs, queue).take({"2"})
+    assert letter.data == b"junk" and letter.reason.startswith("not a json event")
     assert [answer["cold"] for answer in told["answers"]] == [True, False, False]
     assert told["foreign"] == []
     logged = [json.loads(line) for line in told["log"].splitlines()]
@@ -208,6 +216,7 @@ def test_the_articles_handler_runs_in_a_bare_interpreter(run, dynamodb, tables, 
         "EMBEDDINGS_URL": embeddings_url,
         "EMBEDDINGS_KEY": KEY,
         "FUNCTION_SETTINGS": told.to_json(),
+        "DEAD_LETTER_QUEUE_URL": "https://sqs.test/queue",  # the article's handler puts nothing aside
     }
     clicks = [event(f"e{n}", "anna", f"p{n}", NOON + n) for n in range(7)]
     told = run("workbench.function.process", variables("Process", values), [batch(*clicks), batch(clicks[-1]), {"Records": []}])

@@ -1,11 +1,15 @@
 """Decode sets aside, one by one and with a reason, what is no event; the rest goes on in its order."""
 
 import base64
+import hashlib
 
 import msgspec
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from workbench.events import MAX_ID, SCHEMA_VERSION
+from workbench.events import MAX_ID, SCHEMA_VERSION, Event
+from workbench.function.aggregation import SubRecord, pack
 from workbench.function.decode import Arrival, decode
 
 from .world import JSON, batch, event, fields
@@ -82,3 +86,82 @@ def test_what_is_just_allowed_is_allowed(edge):
 
 def test_no_records_give_no_events():
     assert decode([], JSON) == ([], {})
+
+
+def aggregated(*entries: Event | bytes) -> bytes:
+    """One Kinesis record's data that holds these."""
+    data = (JSON.encode(entry) if isinstance(entry, Event) else entry for entry in entries)
+    return pack(SubRecord("u1", None, each) for each in data)
+
+
+def test_an_aggregated_record_becomes_one_arrival_for_each_event():
+    """In the shard's order; the bytes are put together as AWS describes them."""
+    message = b"\x0a\x02u1"  # the table of partition keys
+    for entry in (JSON.encode(event("a")), JSON.encode(event("b"))):
+        assert len(entry) < 124  # so that either length takes one byte
+        message += bytes([0x1A, 4 + len(entry), 0x08, 0, 0x1A, len(entry)]) + entry
+    data = b"\xf3\x89\x9a\xc2" + message + hashlib.md5(message).digest()
+    arrivals, rejected = decode(batch(GOOD, data, event("next"))["Records"], JSON)
+    assert rejected == {}
+    assert arrivals == [
+        Arrival("1", GOOD),
+        Arrival("2", event("a"), 0),
+        Arrival("2", event("b"), 1),
+        Arrival("3", event("next")),
+    ]
+    assert [arrival.place for arrival in arrivals] == ["1", "2:0", "2:1", "3"]
+
+
+@pytest.mark.parametrize("case", [case for case, (data, _) in BAD.items() if isinstance(data, bytes)])
+def test_a_bad_one_within_an_aggregated_record_is_set_aside_alone(case):
+    data, reason = BAD[case]
+    records = batch(GOOD, aggregated(event("a"), data, event("b"), data), event("next"))["Records"]
+    arrivals, rejected = decode(records, JSON)
+    assert [(arrival.place, arrival.event.event_id) for arrival in arrivals] == [
+        ("1", "good"),
+        ("2:0", "a"),
+        ("2:2", "b"),
+        ("3", "next"),
+    ]
+    assert list(rejected) == ["2:1", "2:3"] and all(reason in each for each in rejected.values())
+
+
+def test_an_aggregated_record_within_another_is_no_event():
+    """The KCL unpacks once, too."""
+    arrivals, rejected = decode(batch(aggregated(GOOD, aggregated(GOOD)))["Records"], JSON)
+    assert arrivals == [Arrival("1", GOOD, 0)] and list(rejected) == ["1:1"] and "not a json event" in rejected["1:1"]
+
+
+def test_an_aggregated_record_that_is_damaged_is_set_aside_as_a_whole():
+    whole = aggregated(event("a"), event("b"))
+    message = whole[4:-16] + b"\x1a\x02\x08\x00"  # a record without data, under an MD5 that is right
+    wrong = whole[:4] + message + hashlib.md5(message).digest()
+    arrivals, rejected = decode(batch(GOOD, whole[:-1], wrong, event("next"))["Records"], JSON)
+    assert arrivals == [Arrival("1", GOOD), Arrival("4", event("next"))] and list(rejected) == ["2", "3"]
+    assert rejected["2"].startswith("not a json event: ")  # of a wrong MD5, so that it counts as not aggregated
+    assert rejected["3"] == "not a KPL-aggregated event: a record has no data"
+
+
+def test_an_aggregated_record_that_holds_nothing_gives_nothing():
+    message = b"\x0a\x02u1"
+    empty = b"\xf3\x89\x9a\xc2" + message + hashlib.md5(message).digest()
+    assert decode(batch(GOOD, empty)["Records"], JSON) == ([Arrival("1", GOOD)], {})
+
+
+@given(
+    junk=st.lists(st.binary(max_size=40), min_size=1, max_size=4),
+    changes=st.lists(st.tuples(st.integers(0, 10_000), st.integers(0, 255)), max_size=3),
+    resealed=st.booleans(),
+)
+def test_whatever_an_aggregated_record_holds_the_records_around_it_go_on(junk, changes, resealed):
+    whole = bytearray(aggregated(event("a"), *junk, event("b")))
+    for at, byte in changes:
+        whole[4 + at % (len(whole) - 20)] = byte  # anywhere in the message
+    data = bytes(whole[:-16]) + (hashlib.md5(whole[4:-16]).digest() if resealed else bytes(whole[-16:]))
+    arrivals, rejected = decode(batch(GOOD, data, event("next"))["Records"], JSON)
+    assert arrivals[0] == Arrival("1", GOOD) and arrivals[-1] == Arrival("3", event("next"))
+    places = [arrival.place for arrival in arrivals[1:-1]] + list(rejected)
+    assert all(place.partition(":")[0] == "2" for place in places) and len(set(places)) == len(places)
+    if not changes:
+        assert [arrival.event.event_id for arrival in arrivals[1:-1]] == ["a", "b"]
+        assert list(rejected) == [f"2:{index}" for index in range(1, len(junk) + 1)]

@@ -6,15 +6,17 @@ import pytest
 
 from workbench.errors import EventRejected
 from workbench.measure.tally import Tally
-from workbench.stream.source import Delivery
+from workbench.stream.batch import Condition, Discarded
+from workbench.stream.worker import Delivery
 
 
 def _delivery(*numbers: int, reported=(), failure="", dead=(), answered_ns=0) -> Delivery:
     reports = [{"itemIdentifier": str(number)} for number in reported]
     answer = None if failure else {"batchItemFailures": reports}
     records = [{"SequenceNumber": str(number)} for number in numbers]
-    reasons = {str(number): "its reason" for number in dead}
-    return Delivery("shard", records, [0] * len(records), 0, answered_ns, answer, failure, reasons)
+    open_still = set(numbers) if failure else set(reported)
+    settled = frozenset(str(number) for number in numbers if number in dead or number not in open_still)
+    return Delivery("shard", records, [0] * len(records), 0, answered_ns, answer, failure, settled)
 
 
 @pytest.mark.parametrize(
@@ -33,6 +35,12 @@ def test_what_a_delivery_settles(delivery, left):
     tally = Tally(10)
     tally.delivered(delivery)
     assert tally.wait(0) == left
+
+
+def test_what_became_too_old_is_settled():
+    tally = Tally(5)
+    tally.expired("shard", Discarded([{"SequenceNumber": "1"}, {"SequenceNumber": "2"}], Condition.AGE, 1))
+    assert tally.wait(0) == 3
 
 
 def test_a_run_of_answers_retries_refusals_and_dead_letters_ends_at_nothing():

@@ -12,7 +12,8 @@ from workbench.errors import EventRejected
 from workbench.events import Event
 from workbench.function.processor import STAGES
 from workbench.measure.timeline import WAY, Timeline
-from workbench.stream.source import Delivery
+from workbench.stream.batch import Condition, Discarded
+from workbench.stream.worker import Delivery
 
 _MS = 1_000_000
 _START = 1_800_000_000_000_000_000
@@ -39,16 +40,22 @@ def _timeline(events: int) -> Timeline:
 
 
 def _delivery(*numbers: int, received_ms: int = 23, records=None, reported=(), failure="", dead=(), cold=None) -> Delivery:
-    """The parts of ``_PARTS_MS`` for an event that was due at the start, and arrived ``received_ms`` after it."""
+    """The parts of ``_PARTS_MS`` for an event that was due at the start, and arrived ``received_ms`` after it.
+
+    Of ``dead`` ones a call that failed was the last try; from one that answered they were rejected.
+    """
     records = records or [_record(number) for number in numbers]
     received = _START + received_ms * _MS
     invoked = received + 5 * _MS
     started = invoked + 7 * _MS
     ended = started + sum(_STAGES_MS.values()) * _MS
+    numbered = [each["SequenceNumber"] for each in records]
+    gone, waiting = ({str(1000 + number) for number in some} for some in (dead, reported))
     answer = None
     if not failure:
         answer = {
             "batchItemFailures": [{"itemIdentifier": str(1000 + number)} for number in reported],
+            "rejected": {str(1000 + number): "its reason" for number in dead},
             "started_ns": started,
             "stages_ns": {stage: ms * _MS for stage, ms in _STAGES_MS.items()},
         } | ({} if cold is None else {"cold": cold})
@@ -60,7 +67,10 @@ def _delivery(*numbers: int, received_ms: int = 23, records=None, reported=(), f
         answered_ns=ended + 11 * _MS,
         answer=answer,
         failure=failure,
-        dead={str(1000 + number): "its reason" for number in dead},
+        settled=frozenset(number for number in numbered if number in gone or not (failure or number in waiting)),
+        discarded=Discarded([each for each in records if each["SequenceNumber"] in gone], Condition.RETRIES, 3)
+        if failure and dead
+        else None,
     )
 
 
@@ -89,7 +99,11 @@ def test_they_add_up_for_times_of_any_ns():
         started = int(at[2]) + 12_345
         answered = started + sum(stages.values()) + int(generator.integers(0, 10**8))
         answer = {"batchItemFailures": [], "started_ns": started, "stages_ns": stages}
-        timeline.delivered(Delivery("shard", [_record(number)], [int(at[0])], int(at[1]), answered, answer))
+        timeline.delivered(
+            Delivery(
+                "shard", [_record(number)], [int(at[0])], int(at[1]), answered, answer, settled=frozenset({str(1000 + number)})
+            )
+        )
     frame = timeline.frame()
     sums = frame[[f"{stage}_ms" for stage in WAY]].sum(axis=1)
     assert np.abs(sums - frame.latency_ms).max() < 1e-6  # ms: less than the clock's ns
@@ -127,7 +141,7 @@ def test_a_delivery_whose_function_failed_settles_nothing():
 
 def test_an_event_that_was_given_up_has_no_latency():
     timeline = _timeline(3)
-    timeline.delivered(_delivery(0, 1, reported=(1,), dead=(1,)))
+    timeline.delivered(_delivery(0, 1, dead=(1,)))
     timeline.delivered(_delivery(2, failure="ValueError: away", dead=(2,)))
     assert timeline.wait(0) == 0
     frame = timeline.frame()
@@ -135,8 +149,23 @@ def test_an_event_that_was_given_up_has_no_latency():
     assert frame.latency_ms.isna().tolist() == [False, True, True]
     assert [(record["SequenceNumber"], reason) for record, reason in timeline.dead] == [
         ("1001", "its reason"),
-        ("1002", "its reason"),
+        ("1002", "ValueError: away"),
     ]
+
+
+def test_what_became_too_old_was_given_up_without_a_call():
+    timeline = _timeline(2)
+    timeline.expired("shard", Discarded([_record(1), _record(78, b"not an event")], Condition.AGE, 0))
+    assert timeline.wait(0) == 1
+    assert timeline.frame().outcome.tolist() == ["lost", "dead"]
+    assert [reason for _, reason in timeline.dead] == ["RecordAgeExceeded"] * 2
+
+
+def test_an_aggregated_record_of_which_one_was_rejected_is_given_up_with_that_ones_reason():
+    timeline = _timeline(1)
+    delivery = _delivery(0)
+    timeline.delivered(msgspec.structs.replace(delivery, answer={**delivery.answer, "rejected": {"1000:3": "no event"}}))
+    assert [(record["SequenceNumber"], reason) for record, reason in timeline.dead] == [("1000", "no event")]
 
 
 def test_a_second_delivery_of_an_answered_event_counts_and_changes_nothing_else():
@@ -168,7 +197,7 @@ def test_an_event_that_never_came_back_is_lost():
 def test_foreign_and_broken_records_are_no_events_of_the_run_but_are_dead_letters():
     timeline = _timeline(1)
     foreign, broken = _record(77), _record(78, b"not an event")
-    timeline.delivered(_delivery(records=[foreign, broken, _record(0)], reported=(77, 78), dead=(77, 78)))
+    timeline.delivered(_delivery(records=[foreign, broken, _record(0)], dead=(77, 78)))
     assert timeline.wait(0) == 0
     assert timeline.frame().outcome.tolist() == ["answered"] and timeline.frame().batch.tolist() == [3]
     assert [record["Data"] for record, _ in timeline.dead] == [foreign["Data"], b"not an event"]
@@ -188,7 +217,7 @@ def test_what_was_sent_has_its_wait_to_be_sent_whatever_became_of_it():
     for number in range(4):
         timeline.sent(number, _START + (number + 1) * _MS)
     timeline.delivered(_delivery(0))
-    timeline.delivered(_delivery(1, reported=(1,), dead=(1,)))
+    timeline.delivered(_delivery(1, dead=(1,)))
     timeline.delivered(_delivery(2, failure="ValueError: away"))
     timeline.refused(4, EventRejected("event-4", "too large"))
     frame = timeline.frame()

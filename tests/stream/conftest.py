@@ -1,6 +1,5 @@
 """A stream, its checkpoints and its dead letters on the embedded cloud, for one test each."""
 
-import json
 import uuid
 from collections.abc import Callable, Iterator
 
@@ -8,19 +7,24 @@ import pytest
 
 from workbench.cloud.clients import client
 from workbench.settings import Endpoints
-from workbench.stream.checkpoints import Checkpoints
-from workbench.stream.dead_letters import DeadLetters
-from workbench.stream.invoke import Inline
-from workbench.stream.source import Delivery, EventSource, Rules
+from workbench.stream.batch import Discarded
+from workbench.stream.invoke import Inline, Invoker
+from workbench.stream.leases import Leases
+from workbench.stream.mapping import EventSourceMapping
+from workbench.stream.source import EventSource
+from workbench.stream.worker import Consumer, Delivery
 
 FUNCTION = "process"
 
 
 class Wired:
-    """What a source needs, on a stream of its own. ``deliveries`` collects what every source of it did."""
+    """What a source needs, on a stream of its own. It is what every source of it tells what it did.
+
+    ``deliveries`` are the calls, ``aged`` what was too old for one, ``discards`` what went to the on-failure destination.
+    """
 
     def __init__(self, endpoints: Endpoints, until: Callable[..., None], *, shards: int) -> None:
-        self.kinesis, self._dynamodb, self._sqs = (client(service, endpoints) for service in ("kinesis", "dynamodb", "sqs"))
+        self.kinesis, self._dynamodb = (client(service, endpoints) for service in ("kinesis", "dynamodb"))
         self._until = until
         self.name = f"stream-{uuid.uuid4().hex[:8]}"
         self.kinesis.create_stream(StreamName=self.name, ShardCount=shards)
@@ -32,34 +36,64 @@ class Wired:
             AttributeDefinitions=[{"AttributeName": "shard_id", "AttributeType": "S"}],
             KeySchema=[{"AttributeName": "shard_id", "KeyType": "HASH"}],
         )
-        self.checkpoints = Checkpoints(self._dynamodb, self.name, consumer=FUNCTION)
-        self._queue = self._sqs.create_queue(QueueName=self.name, Attributes={"VisibilityTimeout": "2"})["QueueUrl"]
-        self.dead_letters = DeadLetters(self._sqs, self._queue, function=FUNCTION, stream_arn=self.arn)
         self.deliveries: list[Delivery] = []
+        self.aged: list[Discarded] = []
+        self.discards: list[tuple[str, Discarded, str]] = []
 
     def close(self) -> None:
-        self._sqs.delete_queue(QueueUrl=self._queue)
         self._dynamodb.delete_table(TableName=self.name)
         if self.name in self.kinesis.list_streams()["StreamNames"]:
             self.kinesis.delete_stream(StreamName=self.name)
+
+    def delivered(self, delivery: Delivery) -> None:
+        self.deliveries.append(delivery)
+
+    def expired(self, shard_id: str, discarded: Discarded) -> None:
+        self.aged.append(discarded)
+
+    def discard(self, shard_id: str, discarded: Discarded, failure: str) -> None:
+        self.discards.append((shard_id, discarded, failure))
 
     def put(self, *data: str, key: str = "user") -> list[str]:
         """Each text as a record, in order; returns their sequence numbers."""
         records = [{"Data": text.encode(), "PartitionKey": key} for text in data]
         return [put["SequenceNumber"] for put in self.kinesis.put_records(StreamName=self.name, Records=records)["Records"]]
 
-    def source(self, function: Callable[[dict], dict], *, kinesis=None, dead_letters=None, **rules) -> EventSource:
+    def leases(self, worker: str = "", *, consumer: str = FUNCTION, **options) -> Leases:
+        worker = worker or f"worker-{uuid.uuid4().hex[:8]}"
+        return Leases(self._dynamodb, self.name, consumer=consumer, worker=worker, **options)
+
+    def source(
+        self,
+        function: Callable[[dict], dict],
+        *,
+        invoker: Invoker | None = None,
+        kinesis=None,
+        discard=None,
+        leases: Leases | None = None,
+        poll_interval_s: float = 0.01,
+        **rules,
+    ) -> EventSource:
+        consumer = Consumer(
+            mapping=EventSourceMapping(**rules),
+            invoker=invoker or Inline(function),
+            function=FUNCTION,
+            stream_arn=self.arn,
+            watcher=self,
+            discard=discard or self.discard,
+        )
         return EventSource(
             kinesis or self.kinesis,
             self.name,
-            invoker=Inline(function),
-            checkpoints=self.checkpoints,
-            dead_letters=dead_letters or self.dead_letters,
-            rules=Rules(**rules),
-            function=FUNCTION,
-            stream_arn=self.arn,
-            delivered=self.deliveries.append,
+            consumer=consumer,
+            leases=leases or self.leases(),
+            poll_interval_s=poll_interval_s,
         )
+
+    def checkpoint(self) -> str | None:
+        """Of the only shard, as the table has it."""
+        (lease,) = self.leases().all(self.contents())
+        return lease.checkpoint
 
     def contents(self) -> dict[str, list[dict]]:
         """Every record of the stream, by shard."""
@@ -71,27 +105,12 @@ class Wired:
             found[shard["ShardId"]] = self.kinesis.get_records(ShardIterator=begin["ShardIterator"], Limit=10_000)["Records"]
         return found
 
-    def delivered(self) -> list[list[str]]:
+    def calls(self) -> list[list[str]]:
         """The texts of each call of the function."""
         return [[record["Data"].decode() for record in delivery.records] for delivery in self.deliveries]
 
     def until_delivered(self, calls: int) -> None:
         self._until(lambda: len(self.deliveries) >= calls, f"the function was called {calls} times")
-
-    def dead(self, number: int) -> list[dict]:
-        """The dead letters, which must be so many."""
-        bodies: list[dict] = []
-
-        def receive() -> bool:
-            for message in self._sqs.receive_message(QueueUrl=self._queue, MaxNumberOfMessages=10).get("Messages", ()):
-                self._sqs.delete_message(QueueUrl=self._queue, ReceiptHandle=message["ReceiptHandle"])
-                bodies.append(json.loads(message["Body"]))
-            return len(bodies) >= number
-
-        self._until(receive, f"there are {number} dead letters")
-        receive()
-        assert len(bodies) == number
-        return sorted(bodies, key=lambda body: int(body["KinesisBatchInfo"]["startSequenceNumber"]))
 
 
 @pytest.fixture

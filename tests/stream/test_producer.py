@@ -1,4 +1,7 @@
+import itertools
+import random
 import threading
+import zlib
 from collections import Counter
 
 import numpy as np
@@ -11,10 +14,19 @@ from workbench.codecs import codec
 from workbench.errors import EventRejected, ServiceError
 from workbench.events import Event
 from workbench.stream import producer as module
-from workbench.stream.producer import BYTES_A_CALL, BYTES_A_RECORD, Producer, in_lanes
+from workbench.stream.producer import BYTES_A_CALL, BYTES_A_RECORD, SENDERS, Producer, in_lanes
 from workbench.stream.schedule import schedule
 
 _JSON = codec("json")
+
+
+def _users(count: int, form: str) -> list[str]:
+    """Different users whose events go through one sender."""
+    names = (form.format(number) for number in itertools.count())
+    return list(itertools.islice((name for name in names if not zlib.crc32(name.encode()) % SENDERS), count))
+
+
+_USERS = _users(1200, "user-{}")
 
 
 class _Observer:
@@ -124,32 +136,59 @@ def test_a_user_that_can_be_no_partition_key_is_refused_and_the_others_go_on(wir
 
 def test_a_call_has_at_most_500_records():
     kinesis = _Kinesis()
-    _send(kinesis, [_event(number) for number in range(1200)])
+    _send(kinesis, [_event(number, user=user) for number, user in enumerate(_USERS)])
     assert [len(call) for call in kinesis.calls] == [500, 500, 200]
     assert [each for call in kinesis.ids for each in call] == [str(number) for number in range(1200)]
 
 
 def test_a_call_has_at_most_5_mib_keys_included():
     kinesis = _Kinesis()
-    user = "u" * 250  # five of them are more than what the small events have to fit into
-    large = [_of_size(number, BYTES_A_CALL // 5, user) for number in range(5)]
-    _send(kinesis, [*large, _of_size(5, 600, user), *large[1:], _of_size(6, 600, user)])
-    assert kinesis.ids == [["0", "1", "2", "3", "4"], ["5", "1", "2", "3", "4", "6"]]
+    users = _users(11, "u" * 246 + "{:04}")  # five of them are more than what the small events have to fit into
+    sizes = [BYTES_A_CALL // 5] * 5 + [600] + [BYTES_A_CALL // 5] * 4 + [600]
+    _send(kinesis, [_of_size(number, size, user) for number, (size, user) in enumerate(zip(sizes, users, strict=True))])
+    assert kinesis.ids == [["0", "1", "2", "3", "4"], ["5", "6", "7", "8", "9", "10"]]
     weights = [sum(len(record["Data"]) + len(record["PartitionKey"]) for record in call) for call in kinesis.calls]
     assert max(weights) == BYTES_A_CALL
 
 
 def test_records_that_a_call_refused_are_sent_again_alone():
     kinesis = _Kinesis({1, 3}, {1})
-    _send(kinesis, [_event(number) for number in range(5)])
+    _send(kinesis, [_event(number, user=_USERS[number]) for number in range(5)])
     assert kinesis.ids == [["0", "1", "2", "3", "4"], ["1", "3"], ["3"]]
+
+
+def test_a_call_has_one_record_of_a_key_so_that_a_refusal_does_not_change_their_order():
+    """PutRecords may refuse a record and take the next one of its key (API reference, PutRecords: order is not guaranteed)."""
+    kinesis = _Kinesis({0})
+    a, b = _USERS[:2]
+    _send(kinesis, [_event(number, user=user) for number, user in enumerate([a, a, b, a, b])])
+    assert kinesis.ids == [["0", "2"], ["0"], ["1", "4"], ["3"]]
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_whatever_is_refused_each_users_events_are_taken_in_order(seed, monkeypatch):
+    monkeypatch.setattr(module, "_BACKOFF_S", (0.0,) * 30)
+    chance, taken = random.Random(seed), []
+
+    class Refusing(_Kinesis):
+        def put_records(self, **asked) -> dict:
+            self._script = [{place for place in range(len(asked["Records"])) if chance.random() < 0.4}]
+            answer = super().put_records(**asked)
+            results = zip(asked["Records"], answer["Records"], strict=True)
+            taken.extend(_JSON.decode(record["Data"]) for record, result in results if "ErrorCode" not in result)
+            return answer
+
+    events = [_event(number, user=chance.choice(_USERS[:8])) for number in range(100)]
+    _send(Refusing(), events)
+    for user in _USERS[:8]:
+        assert [event for event in taken if event.user_id == user] == [event for event in events if event.user_id == user]
 
 
 def test_a_stream_that_refuses_to_the_last_try_is_an_error(monkeypatch):
     monkeypatch.setattr(module, "_BACKOFF_S", (0.0, 0.0, 0.0))
     kinesis = _Kinesis(always=True)
     with pytest.raises(ServiceError) as raised:
-        _send(kinesis, [_event(0), _event(1)])
+        _send(kinesis, [_event(0, user=_USERS[0]), _event(1, user=_USERS[1])])
     assert str(raised.value) == "stream stream refused 2 records to the last try: ProvisionedThroughputExceededException"
     assert len(kinesis.calls) == 4
 
@@ -185,7 +224,7 @@ def test_stopping_ends_the_wait_for_what_is_not_due_yet():
 
 def test_linger_joins_events_in_one_call():
     kinesis, due_ns = _Kinesis(), now_ns() + 100_000_000 + np.arange(20) * 1_000_000
-    observer = _send(kinesis, [_event(number) for number in range(20)], due_ns=due_ns, linger_ms=200)
+    observer = _send(kinesis, [_event(number, user=_USERS[number]) for number in range(20)], due_ns=due_ns, linger_ms=200)
     assert kinesis.ids == [[str(number) for number in range(20)]]
     assert min(observer.sent_ns.values()) >= due_ns[0] + 200_000_000
 

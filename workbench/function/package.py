@@ -18,7 +18,7 @@ _BY_NAME = "workbench.codecs"  # its modules are imported by a setting's name, w
 
 LIBRARIES = (
     "anyio",  # httpx
-    "boto3",  # DynamoDB; Lambda has one, but not a pinned one
+    "boto3",  # DynamoDB and SQS; Lambda has one, but not a pinned one
     "botocore",  # boto3
     "cachetools",  # the profile and product caches
     "certifi",  # httpx
@@ -38,7 +38,7 @@ LIBRARIES = (
     "urllib3",  # botocore
 )
 # Botocore carries the description of every AWS service, 25 MB zipped: these are what the functions call.
-_BOTOCORE_DATA = ("dynamodb", "endpoints.json", "partitions.json", "sdk-default-configuration.json", "_retry.json")
+_BOTOCORE_DATA = ("dynamodb", "endpoints.json", "partitions.json", "sdk-default-configuration.json", "sqs", "_retry.json")
 _LEFT_OUT = ("/tests/", "/__pycache__/", "/_pyinstaller/", "numpy/f2py/", "numpy/typing/", "pinecone/_grpc", "pinecone/grpc/")
 _SUFFIXES_LEFT_OUT = (".pyc", ".pyi", ".a", ".h")
 _EPOCH = (2020, 1, 1, 0, 0, 0)  # a fixed time, so that equal contents make equal bytes

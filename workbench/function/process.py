@@ -1,8 +1,8 @@
 """Lambda's entry point for batches of the stream. Everything that is made once is made here, when the module is imported.
 
-Environment (the stack sets it): ``PROFILES_TABLE``, ``PRODUCTS_TABLE``, ``RECOMMENDATIONS_TABLE``; ``VECTORS_URL`` and
-``VECTORS_KEY`` (Pinecone's protocol); ``EMBEDDINGS_URL`` and ``EMBEDDINGS_KEY`` (OpenAI's); ``FUNCTION_SETTINGS``, a
-``Configuration`` in JSON.
+Environment (the stack sets it): ``PROFILES_TABLE``, ``PRODUCTS_TABLE``, ``RECOMMENDATIONS_TABLE``; ``DEAD_LETTER_QUEUE_URL``;
+``VECTORS_URL`` and ``VECTORS_KEY`` (Pinecone's protocol); ``EMBEDDINGS_URL`` and ``EMBEDDINGS_KEY`` (OpenAI's);
+``FUNCTION_SETTINGS``, a ``Configuration`` in JSON.
 """
 
 import json
@@ -16,6 +16,7 @@ from workbench.embedding.openai import OpenAIEmbedder
 from workbench.function.configuration import Configuration
 from workbench.function.processor import Processor
 from workbench.function.published import Published
+from workbench.function.rejects import Rejects
 from workbench.function.tables import Tables
 from workbench.settings import Endpoints, Settings
 from workbench.vectors.pinecone import PineconeStore
@@ -26,7 +27,8 @@ def _function(env: dict[str, str]) -> Processor | Published:
     told = Configuration.from_json(env["FUNCTION_SETTINGS"])
     settings = Settings.from_dict(told.settings)
     # AWS itself unless AWS_ENDPOINT_URL says otherwise, which emulators set and boto3 reads; credentials likewise.
-    dynamodb = client("dynamodb", Endpoints(cloud="aws", region=env["AWS_REGION"]))
+    here = Endpoints(cloud="aws", region=env["AWS_REGION"])
+    dynamodb = client("dynamodb", here)
     tables = Tables(env["PROFILES_TABLE"], env["PRODUCTS_TABLE"], env["RECOMMENDATIONS_TABLE"])
 
     def embedder() -> OpenAIEmbedder:
@@ -47,7 +49,9 @@ def _function(env: dict[str, str]) -> Processor | Published:
 
     if settings.handler == "published":
         return Published(settings, dynamodb=dynamodb, tables=tables, make_embedder=embedder, make_store=lambda: closing(store()))
-    return Processor(settings, dynamodb=dynamodb, tables=tables, embedder=CachedEmbedder(embedder()), store=store())
+    rejects = Rejects(client("sqs", here), env["DEAD_LETTER_QUEUE_URL"])
+    cached = CachedEmbedder(embedder())
+    return Processor(settings, dynamodb=dynamodb, tables=tables, embedder=cached, store=store(), rejects=rejects)
 
 
 _FUNCTION = _function(os.environ)

@@ -12,6 +12,7 @@ from workbench.embedding import Embedder
 from workbench.function.act import act
 from workbench.function.decode import Arrival, decode
 from workbench.function.enrich import Enricher, Known
+from workbench.function.rejects import Rejects
 from workbench.function.tables import Tables
 from workbench.function.variants import variant
 from workbench.function.visits import visits
@@ -24,9 +25,11 @@ STAGES = ("decode", "enrich", "embed", "upsert", "query", "act")
 class Processor:
     """One design of the function. Thread-safe if its parts are: the workers of all shards share one."""
 
-    def __init__(self, settings: Settings, *, dynamodb, tables: Tables, embedder: Embedder, store: VectorStore) -> None:
+    def __init__(
+        self, settings: Settings, *, dynamodb, tables: Tables, embedder: Embedder, store: VectorStore, rejects: Rejects
+    ) -> None:
         self._settings, self._dynamodb, self._tables = settings, dynamodb, tables
-        self._embedder, self._store = embedder, store
+        self._embedder, self._store, self._rejects = embedder, store, rejects
         self._codec = codec(settings.codec)
         self._enricher = Enricher(dynamodb, tables, ttl_s=settings.cache_ttl_s)
         self._variant = variant(
@@ -39,8 +42,9 @@ class Processor:
     def process(self, event: dict) -> dict:
         """Lambda's Kinesis event in, its partial batch response out.
 
-        Besides AWS's ``batchItemFailures`` the answer carries ``rejected`` (reason by sequence number), ``started_ns``
-        (Unix time) and ``stages_ns`` (how long each stage took); Lambda ignores them, the workbench reads them.
+        No record is reported: what can be processed was, and what never can be is in the dead-letter queue. Besides AWS's
+        ``batchItemFailures`` the answer carries ``rejected`` (reason by ``Arrival.place``), ``started_ns`` (Unix time) and
+        ``stages_ns`` (how long each stage took); Lambda ignores them, the workbench reads them.
 
         Raises:
             Exception: a dependency failed; the whole batch is to be tried again.
@@ -55,8 +59,10 @@ class Processor:
                 arrivals = _of_known_products(arrivals, known, rejected)
         if arrivals:
             self._recommend(arrivals, known, spent)
+        if rejected:
+            self._rejects.send(event["Records"], rejected)
         return {
-            "batchItemFailures": [{"itemIdentifier": sequence_number} for sequence_number in rejected],
+            "batchItemFailures": [],
             "rejected": rejected,
             "started_ns": started_ns,
             "stages_ns": spent,
@@ -86,5 +92,5 @@ def timed(spent: dict[str, int], stage: str):
 def _of_known_products(arrivals: list[Arrival], known: Known, rejected: dict[str, str]) -> list[Arrival]:
     for arrival in arrivals:
         if arrival.event.product_id not in known.products:
-            rejected[arrival.sequence_number] = f"product {arrival.event.product_id!r} is not in the products table"
-    return [arrival for arrival in arrivals if arrival.sequence_number not in rejected]
+            rejected[arrival.place] = f"product {arrival.event.product_id!r} is not in the products table"
+    return [arrival for arrival in arrivals if arrival.place not in rejected]

@@ -24,7 +24,7 @@ Not corrected, since this is the design that is compared with ours:
 * one namespace a user, so that only what the user clicked can be found, and a product clicked twice is found twice;
 * the nearest five, less the click itself: four remain (five, if five older clicks are exactly as near);
 * the query follows the upsert at once: on a store that is eventually consistent it may not see it;
-* no check of an event's ids and time, none for a record that comes again;
+* no check of an event's ids and time, none for a record that comes again; aggregated records are not unpacked;
 * no partial failures: a record that cannot be processed fails its batch, and those before it are done again;
 * nobody gets the recommendations: no read model is written.
 """

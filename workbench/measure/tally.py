@@ -5,7 +5,8 @@ import threading
 import numpy as np
 
 from workbench.errors import EventRejected
-from workbench.stream.source import Delivery
+from workbench.stream.batch import Discarded
+from workbench.stream.worker import Delivery
 
 
 class Tally:
@@ -25,9 +26,12 @@ class Tally:
         self._settle(1)
 
     def delivered(self, delivery: Delivery) -> None:
-        """All of the call's records are settled, but for those that will be tried again."""
-        tried_again = len(delivery.failed) if delivery.answer is not None else len(delivery.records)
-        self._settle(len(delivery.records) - tried_again + len(delivery.dead), delivery.answered_ns)
+        """What the call settled."""
+        self._settle(len(delivery.settled), delivery.answered_ns)
+
+    def expired(self, shard_id: str, discarded: Discarded) -> None:
+        """Records that became too old are settled."""
+        self._settle(len(discarded.records))
 
     def wait(self, timeout_s: float) -> int:
         """Wait for progress at most this long; returns how many records are still on their way."""

@@ -16,7 +16,8 @@ from workbench.errors import DecodeError, EventRejected
 from workbench.events import Event
 from workbench.function.processor import STAGES
 from workbench.measure.findable import FindableProbe
-from workbench.stream.source import Delivery
+from workbench.stream.batch import Discarded
+from workbench.stream.worker import Delivery
 
 # The way of an event, in order: each stage ends where the next begins, so they add up to the latency.
 WAY = ("send", "stream", "queue", "call", *STAGES, "return")
@@ -53,6 +54,8 @@ class Timeline:
         self.sent_ns = [0] * len(events)  # a list is written in half the time of an array
         self._calls: list[_Call] = []
         self._dead: list[tuple[dict, str]] = []
+        self._letters: set[str] = set()
+        self._expired: set[int] = set()
         self._refused: dict[int, EventRejected] = {}
         self._open = set(range(len(events)))
         self._foreign, self._probe = foreign, probe
@@ -68,11 +71,11 @@ class Timeline:
         """One call of the function. What is kept of it is small: the records go as soon as the pipeline is done with them."""
         numbers = [self._number(record) for record in delivery.records]
         sequence_numbers = [record["SequenceNumber"] for record in delivery.records]
-        open_still = _not_settled(delivery, sequence_numbers)
+        open_still = frozenset(sequence_numbers) - delivery.settled
         done = numbers
         if open_still:
             done = [number for number, each in zip(numbers, sequence_numbers, strict=True) if each not in open_still]
-        given_up = {each["SequenceNumber"]: each for each in delivery.records if each["SequenceNumber"] in delivery.dead}
+        given_up = _given_up(delivery)
         call = _Call(
             delivery.invoked_ns,
             delivery.answered_ns,
@@ -85,9 +88,21 @@ class Timeline:
         )
         with self._changed:
             self._calls.append(call)
-            self._dead += [(record, delivery.dead[number]) for number, record in given_up.items()]
+            self._dead += given_up.values()
+            self._letters |= given_up.keys() - {record["SequenceNumber"] for record in _discards(delivery)[1:]}
             self._open.difference_update(done)
             self._foreign = max(0, self._foreign - done.count(None))
+            self._changed.notify_all()
+
+    def expired(self, shard_id: str, discarded: Discarded) -> None:
+        """Records that became too old before they were tried again."""
+        numbers = [self._number(record) for record in discarded.records]
+        with self._changed:
+            self._dead += [(record, discarded.condition.value) for record in discarded.records]
+            self._letters.add(discarded.records[0]["SequenceNumber"])
+            self._expired.update(number for number in numbers if number is not None)
+            self._open.difference_update(numbers)
+            self._foreign = max(0, self._foreign - numbers.count(None))
             self._changed.notify_all()
 
     def refused(self, index: int, error: EventRejected) -> None:
@@ -120,6 +135,11 @@ class Timeline:
         return [call.answer for call in self._calls if call.answer is not None]
 
     @property
+    def letters(self) -> set[str]:
+        """The sequence numbers with which this run's dead letters begin: of what was rejected, and of each discarded batch."""
+        return set(self._letters)
+
+    @property
     def dead(self) -> list[tuple[dict, str]]:
         """Every record that was given up, the run's own and others', with its reason."""
         return list(self._dead)
@@ -137,6 +157,8 @@ class Timeline:
             for place, number in enumerate(call.numbers):
                 if number is not None:
                     self._settle(rows[number], call, place)
+        for number in self._expired:
+            rows[number]["outcome"] = "dead"
         for number in self._refused:
             rows[number]["outcome"] = "refused"
         frame = pd.DataFrame(rows)
@@ -192,9 +214,21 @@ class _Call(NamedTuple):
     dead: frozenset[str]  # of what was given up
 
 
-def _not_settled(delivery: Delivery, sequence_numbers: list[str]) -> frozenset[str]:
-    unprocessed = sequence_numbers if delivery.answer is None else delivery.failed
-    return frozenset(unprocessed) - delivery.dead.keys()
+def _given_up(delivery: Delivery) -> dict[str, tuple[dict, str]]:
+    """What the call gave up: the function's own rejects and what was discarded. Record and reason by sequence number."""
+    rejected = delivery.answer.get("rejected", {}) if isinstance(delivery.answer, dict) else {}
+    reasons = {number.partition(":")[0]: reason for number, reason in rejected.items()}  # of an aggregated record's, the first
+    reason = delivery.failure or "the function reported it, or one before it, to the last try"
+    reasons |= {record["SequenceNumber"]: reason for record in _discards(delivery)}
+    return {
+        number: (record, reasons[number])
+        for record in delivery.records
+        if (number := record["SequenceNumber"]) in reasons and number in delivery.settled
+    }
+
+
+def _discards(delivery: Delivery) -> list[dict]:
+    return delivery.discarded.records if delivery.discarded is not None else []
 
 
 class _Served(NamedTuple):

@@ -1,74 +1,73 @@
-"""Records that could not be processed, in SQS: AWS's on-failure payload, and what it lacks, the reason and the data.
-
-AWS sends metadata only; when the stream's retention ends, the data is gone. Ours carries it, so that nothing is lost.
-"""
+"""What lies in the dead-letter queue: batches that the event source gave up, and records that the function put aside."""
 
 import base64
 import json
 import time
-import uuid
-from datetime import UTC, datetime
 
-_MOST_BYTES = 256 * 1024  # an SQS message's limit until August 2025; emulators still have it
-_ENVELOPE_BYTES = 16 * 1024  # a reason and a key in another script than Latin take 6 bytes a character, or 12
+import msgspec
+
 _ARRIVAL_S = 10.0
 
 
+class DeadLetter(msgspec.Struct, frozen=True):
+    """One message. A batch that was given up carries no data, as AWS sends it, and its condition for a reason."""
+
+    shard_id: str
+    first: str  # sequence number
+    last: str
+    records: int
+    reason: str
+    calls: int  # of the function, as far as they were counted
+    data: bytes | None = None
+    partition_key: str | None = None
+
+
 class DeadLetters:
-    """The stack's dead-letter queue."""
+    """The stack's dead-letter queue, read."""
 
-    def __init__(self, sqs, queue_url: str, *, function: str, stream_arn: str) -> None:
-        self._sqs, self._queue_url, self._function, self._stream_arn = sqs, queue_url, function, stream_arn
+    def __init__(self, sqs, queue_url: str) -> None:
+        self._sqs, self._queue_url = sqs, queue_url
 
-    def send(self, shard_id: str, record: dict, *, reason: str, attempts: int) -> None:
-        """One record that was given up after ``attempts`` tries."""
-        self._sqs.send_message(
-            QueueUrl=self._queue_url, MessageBody=json.dumps(self._message(shard_id, record, reason, attempts))
-        )
+    def take(self, numbers: set[str]) -> list[DeadLetter]:
+        """Receive and delete the letters whose first record has one of these sequence numbers; other letters stay.
 
-    def take(self, sequence_numbers: set[str]) -> list[dict]:
-        """Receive and delete the letters of these records, in the order they come; other letters stay.
-
-        One that is not in the queue within a few seconds is missing from the answer.
+        In the order they come, each once, though a queue or the function may have sent it twice. One that is not in the queue
+        within a few seconds is missing from the answer.
         """
-        wanted, letters, deadline = set(sequence_numbers), [], time.monotonic() + _ARRIVAL_S
+        wanted, letters, deadline = set(numbers), [], time.monotonic() + _ARRIVAL_S
         while wanted and time.monotonic() < deadline:
             answer = self._sqs.receive_message(QueueUrl=self._queue_url, MaxNumberOfMessages=10, WaitTimeSeconds=1)
             for message in answer.get("Messages", ()):
-                letter = json.loads(message["Body"])
-                number = letter["KinesisBatchInfo"]["startSequenceNumber"]
-                if number in wanted:
-                    wanted.remove(number)
-                    letters.append(letter)
+                letter = parse(message["Body"])
+                if letter.first in numbers:
                     self._sqs.delete_message(QueueUrl=self._queue_url, ReceiptHandle=message["ReceiptHandle"])
+                if letter.first in wanted:
+                    wanted.remove(letter.first)
+                    letters.append(letter)
         return letters
 
-    def _message(self, shard_id: str, record: dict, reason: str, attempts: int) -> dict:
-        arrived = record["ApproximateArrivalTimestamp"].astimezone(UTC).isoformat()
-        data = base64.b64encode(record["Data"]).decode()
-        return {
-            "requestContext": {
-                "requestId": str(uuid.uuid4()),
-                "functionArn": self._function,
-                "condition": "RetryAttemptsExhausted",
-                "approximateInvokeCount": attempts,
-            },
-            "responseContext": {"statusCode": 200, "executedVersion": "$LATEST", "functionError": "Unhandled"},
-            "version": "1.0",
-            "timestamp": datetime.now(UTC).isoformat(),
-            "KinesisBatchInfo": {
-                "shardId": shard_id,
-                "startSequenceNumber": record["SequenceNumber"],
-                "endSequenceNumber": record["SequenceNumber"],
-                "approximateArrivalOfFirstRecord": arrived,
-                "approximateArrivalOfLastRecord": arrived,
-                "batchSize": 1,
-                "streamArn": self._stream_arn,
-            },
-            "workbench": {
-                "reason": reason[:1000],
-                "partitionKey": record["PartitionKey"],
-                # larger ones stay in the stream, where KinesisBatchInfo says, until its retention ends
-                "data": data if len(data) <= _MOST_BYTES - _ENVELOPE_BYTES else None,
-            },
-        }
+
+def parse(body: str) -> DeadLetter:
+    """A message of the queue: ``stream.destination``'s document or ``function.rejects``' message."""
+    told = json.loads(body)
+    if "rejected" in told:
+        record = told["record"]["kinesis"]
+        return DeadLetter(
+            shard_id=told["record"]["eventID"].partition(":")[0],
+            first=record["sequenceNumber"],
+            last=record["sequenceNumber"],
+            records=1,
+            reason="; ".join(told["rejected"].values()),
+            calls=1,
+            data=None if record["data"] is None else base64.b64decode(record["data"]),
+            partition_key=record["partitionKey"],
+        )
+    info = told["KinesisBatchInfo"]
+    return DeadLetter(
+        shard_id=info["shardId"],
+        first=info["startSequenceNumber"],
+        last=info["endSequenceNumber"],
+        records=info["batchSize"],
+        reason=told["requestContext"]["condition"],
+        calls=told["requestContext"]["approximateInvokeCount"],
+    )

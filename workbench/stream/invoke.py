@@ -6,7 +6,7 @@ from typing import Protocol
 
 import msgspec
 
-from workbench.errors import FunctionFailed
+from workbench.errors import FunctionFailed, FunctionNotReached
 
 
 class Invoker(Protocol):
@@ -16,7 +16,8 @@ class Invoker(Protocol):
         """The function's answer.
 
         Raises:
-            FunctionFailed: there is none; its one line says why.
+            FunctionNotReached: it was not called, which is no attempt.
+            FunctionFailed: it gave none; the one line says why.
         """
 
 
@@ -43,8 +44,8 @@ class Lambda:
         try:
             answer = self._client.invoke(FunctionName=self._name, Payload=msgspec.json.encode(event))
             payload = answer["Payload"].read()
-        except Exception as error:  # throttled, not reached, connection lost
-            raise FunctionFailed(_line(error)) from error
+        except Exception as error:  # throttled, not found, connection lost: the function never saw the batch, or nobody knows
+            raise FunctionNotReached(_line(error)) from error
         if "FunctionError" in answer:
             raise FunctionFailed(_reason(payload))
         return msgspec.json.decode(payload)

@@ -6,6 +6,7 @@ and a call that succeeds may still have refused some of its records. One that is
 
 import threading
 import zlib
+from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
@@ -53,35 +54,40 @@ class Producer:
         in_lanes(events, SENDERS, lambda lane: self._run(lane, events, due_ns, stop), stop=stop)
 
     def _run(self, lane: list[int], events: Sequence[Event], due_ns: np.ndarray, stop: threading.Event) -> None:
-        position = 0
-        while position < len(lane) and not stop.is_set():
-            wait_s = (due_ns[lane[position]] + self._linger_ns - now_ns()) / 1e9
+        waiting = deque(lane)
+        while waiting and not stop.is_set():
+            wait_s = (due_ns[waiting[0]] + self._linger_ns - now_ns()) / 1e9
             if wait_s > 0 and stop.wait(wait_s):
                 return
-            position += self._put_due(lane[position : position + RECORDS_A_CALL], events, due_ns, stop)
+            self._put_due(waiting, events, due_ns, stop)
 
-    def _put_due(self, indices: list[int], events, due_ns, stop) -> int:
-        """Send what is due among the next indices in one call; returns how many were dealt with."""
+    def _put_due(self, waiting: deque[int], events, due_ns, stop) -> None:
+        """Send what is due in one call; what was dealt with is taken out of ``waiting``.
+
+        One record of a key at most: a call may refuse one record and take the next, and they would change places.
+        """
         begun = now_ns()
-        records, taken, size = [], 0, 0
-        for index in indices:
-            if due_ns[index] > begun:
-                break
+        records, keys, later, size = [], set(), [], 0
+        while waiting and len(records) < RECORDS_A_CALL and due_ns[waiting[0]] <= begun:
+            index = waiting.popleft()
+            if events[index].user_id in keys:
+                later.append(index)
+                continue
             try:
                 record, weight = self._record(events[index])
             except EventRejected as error:
                 self._observer.refused(index, error)
-                taken += 1
                 continue
             if size + weight > BYTES_A_CALL:
+                waiting.appendleft(index)
                 break
             records.append(record)
+            keys.add(events[index].user_id)
             self._observer.sent(index, begun)
             size += weight
-            taken += 1
+        waiting.extendleft(reversed(later))
         if records:
             self._put(records, stop)
-        return taken
 
     def send_one(self, index: int, event: Event, *, stop: threading.Event) -> None:
         """Send one event in a call of its own, now."""
