@@ -1,5 +1,6 @@
 """Planted faults under a clock that only they and the test move."""
 
+import base64
 import dataclasses
 import threading
 
@@ -7,8 +8,10 @@ import numpy as np
 import pytest
 
 from workbench import planted
-from workbench.events import Match, Record
-from workbench.planted import SlowQueries, Stalled
+from workbench.codecs import codec
+from workbench.errors import FunctionFailed
+from workbench.events import Event, Match, Record
+from workbench.planted import Outage, Poisoned, SlowQueries, Stalled
 from workbench.vectors.store import Store
 
 
@@ -129,3 +132,32 @@ def test_answers_are_the_stores_and_everything_else_passes_through():
     assert store.fetch(["r3"], namespace="n") == {} and (slow.dimension, slow.metric) == (6, "cosine")
     with pytest.raises(AttributeError, match="no_such_call"):
         slow.no_such_call()
+
+
+def test_an_outage_begins_with_the_first_record_too_many_and_ends_once(monkeypatch):
+    clock, seen = clocked(monkeypatch), []
+    outage = Outage(lambda event: seen.append(event) or {"of": len(seen)}, after=10, outage_s=2.0)
+    assert outage(batch(10)) == {"of": 1}
+    for at in (100.0, 101.0, 101.9):
+        clock.now_s = at
+        with pytest.raises(FunctionFailed, match="the vector store does not answer"):
+            outage(batch(1))
+    clock.now_s = 102.0
+    assert outage(batch(1)) == {"of": 2} and outage(batch(100)) == {"of": 3}
+    assert [len(event["Records"]) for event in seen] == [10, 1, 100]
+
+
+def test_a_poisoned_event_fails_every_batch_that_it_is_in_and_no_other():
+    json_codec = codec("json")
+
+    def records(*ids: str) -> dict:
+        events = [Event(event_id=id, user_id="u", product_id="p", timestamp_ms=1, trace_id="t") for id in ids]
+        return {"Records": [{"kinesis": {"data": base64.b64encode(json_codec.encode(event)).decode()}} for event in events]}
+
+    poisoned = Poisoned(lambda event: {"of": len(event["Records"])}, {"bad"}, json_codec)
+    assert poisoned(records("a", "b")) == {"of": 2}
+    for _ in range(3):
+        with pytest.raises(FunctionFailed, match=r"^KeyError: event bad \(planted\)$"):
+            poisoned(records("a", "bad"))
+    no_event = {"Records": [{"kinesis": {"data": "%%%"}}, {"kinesis": {"data": base64.b64encode(b"junk").decode()}}]}
+    assert poisoned(no_event) == {"of": 2}, "what is no event is for the function to say"

@@ -26,7 +26,7 @@ from workbench.measure.findable import FindableProbe
 from workbench.measure.provenance import provenance
 from workbench.measure.resources import Resources
 from workbench.measure.timeline import Timeline
-from workbench.planted import SlowQueries, Stalled
+from workbench.planted import Outage, Poisoned, SlowQueries, Stalled
 from workbench.progress import progress
 from workbench.replay import Prepared, replay
 from workbench.runs import Run
@@ -97,13 +97,14 @@ def prepared(settings: Settings, services: Services) -> Iterator[Prepared]:
         step()
         invoker = _invoker(settings, services, outputs, tables, embedder, store)
         cold_starts_ms = _warm_up(settings, invoker)
-        if settings.stall_s:
-            invoker = Stalled(invoker, after=settings.warmup + settings.events // 2, stall_s=settings.stall_s)
+        invoker = _faulty(settings, data.events, invoker)
         step()
         yield Prepared(settings, services, data, outputs, tables, store, invoker, cold_starts_ms)
 
 
 def _check(settings: Settings) -> None:
+    if settings.poison > settings.events:
+        raise SettingError("poison", settings.poison, f"at most the {settings.events} events")
     if settings.query_slowdown != 1 and not _in_process(settings):
         raise SettingError("query_slowdown", settings.query_slowdown, "1 unless the placement is inline and the handler batched")
 
@@ -228,6 +229,21 @@ def _invoker(
         ),
     )
     return Inline(published.process)
+
+
+def _faulty(settings: Settings, events: Sequence[Event], invoker: Invoker) -> Invoker:
+    """With the faults that the settings plant."""
+    half_way = settings.warmup + settings.events // 2
+    if settings.stall_s:
+        invoker = Stalled(invoker, after=half_way, stall_s=settings.stall_s)
+    if settings.outage_s:
+        invoker = Outage(invoker, after=half_way, outage_s=settings.outage_s)
+    if settings.poison:
+        measured = events[settings.warmup :]
+        step = len(measured) / settings.poison
+        bad = {measured[int((number + 0.5) * step)].event_id for number in range(settings.poison)}
+        invoker = Poisoned(invoker, bad, codec(settings.codec))
+    return invoker
 
 
 def _dead_letters(endpoints: Endpoints, outputs: StackOutputs) -> DeadLetters:

@@ -198,6 +198,8 @@ class Settings:
 
     # faults planted on purpose, to see that measuring finds them
     stall_s: Annotated[float, msgspec.Meta(ge=0.0, le=60.0)] = 0.0  # half-way the function stands still for that long, once
+    outage_s: Annotated[float, msgspec.Meta(ge=0.0, le=60.0)] = 0.0  # half-way the function fails for that long, once
+    poison: Annotated[int, msgspec.Meta(ge=0, le=1000)] = 0  # events, evenly spread, at which the function always fails
     query_slowdown: Annotated[float, msgspec.Meta(ge=1.0, le=100.0)] = 1.0  # how many times as long a query takes; inline only
 
     # the stream and its consumer

@@ -40,6 +40,7 @@ class EventSource:
         mapping = consumer.mapping
         self._start = Start(mapping.starting_position, mapping.starting_position_timestamp)
         self._workers: dict[str, ShardWorker] = {}
+        self._left: list[ShardWorker] = []  # whose leases are lost, and who may still be in mid-call
         self._written: dict[str, str | None] = {}  # checkpoints in the table
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="event-source", daemon=True)
@@ -51,7 +52,11 @@ class EventSource:
         Raises:
             ServiceError: the stream or the table of leases is not there, or does not answer.
         """
-        self._share()
+        try:
+            self._share()
+        except BaseException:
+            self.stop()
+            raise
         self._thread.start()
 
     def check(self) -> None:
@@ -69,6 +74,8 @@ class EventSource:
             self._thread.join()
         for worker in self._workers.values():
             worker.stop()
+        for worker in self._left:
+            worker.join()
         for shard_id, worker in self._workers.items():
             worker.join()
             self._collect(worker)
@@ -80,6 +87,7 @@ class EventSource:
             except ServiceError as error:
                 self._errors.append(error)
         self._workers.clear()
+        self._left.clear()
 
     def __enter__(self) -> "EventSource":
         self.start()
@@ -107,6 +115,8 @@ class EventSource:
                     self._errors.append(error)
             except Exception as error:  # a thread cannot raise to its starter: check() does
                 self._errors.append(error)
+                for shard_id in list(self._workers):  # nobody renews their leases any more
+                    self._leave(shard_id)
                 return
 
     # Shards and leases
@@ -155,6 +165,7 @@ class EventSource:
         worker = self._workers.pop(shard_id, None)
         if worker is not None:
             worker.stop()
+            self._left = [each for each in (*self._left, worker) if each.alive]
             self._collect(worker)
 
     def _keep_all(self) -> bool:
@@ -180,4 +191,5 @@ class EventSource:
 
     def _collect(self, worker: ShardWorker) -> None:
         if worker.error is not None and worker.error not in self._errors:
+            _log.error("shard %s is no longer processed: %s", worker.shard_id, worker.error)
             self._errors.append(worker.error)

@@ -118,9 +118,14 @@ class ShardWorker:
             return self._progress.checkpoint
 
     @property
+    def alive(self) -> bool:
+        """Whether any of its threads still runs."""
+        return any(thread.is_alive() for thread in self._threads)
+
+    @property
     def finished(self) -> bool:
         """Whether the shard was read to its end, and everything in it is dealt with."""
-        return self._read_out and not any(thread.is_alive() for thread in self._threads) and not self._progress
+        return self._read_out and not self.alive and not self._progress
 
     @property
     def error(self) -> Exception | None:
@@ -192,7 +197,7 @@ class ShardWorker:
         """Whether nothing more can come into the open window."""
         following = lane.first()
         if following is not None:
-            return window_start(following.record, self._consumer.mapping) != windows.start
+            return window_start(following.record, self._consumer.mapping) > windows.start  # arrival times may step back a little
         return self._read_out or self._caught_up_s >= windows.end
 
     def _process(self, reads: list[Read], windows: TumblingWindow | None = None) -> bool:
