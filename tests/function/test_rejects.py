@@ -7,9 +7,10 @@ import uuid
 import pytest
 
 from workbench.cloud.clients import client
+from workbench.errors import DecodeError, ServiceError
 from workbench.function import rejects as module
 from workbench.function.rejects import Rejects
-from workbench.stream.dead_letters import DeadLetter, DeadLetters
+from workbench.stream.dead_letters import DeadLetter, DeadLetters, parse
 
 from .world import record
 
@@ -80,7 +81,7 @@ def test_a_call_has_ten_messages_at_most_and_those_that_are_refused_are_sent_aga
 
 
 def test_what_is_refused_to_the_last_try_fails_the_batch():
-    with pytest.raises(RuntimeError, match=r"^1 rejected records were refused by url$"):
+    with pytest.raises(ServiceError, match=r"^1 rejected records were refused by url$"):
         Rejects(_Sqs(*[{0}] * module._TRIES), "url").send([record(b"x", "1")], {"1": "bad"})
 
 
@@ -100,3 +101,59 @@ def test_an_aggregated_record_with_very_many_reasons_fits_too():
     sqs = _Sqs()
     Rejects(sqs, "url").send([record(b"x", "1")], {f"1:{number}": "😀" * 1000 for number in range(500)})
     assert sum(map(len, sqs.calls)) == 1
+
+
+def test_where_there_is_no_room_for_all_the_data_goes_before_the_reasons():
+    """3,000 user records in one of 37 KB, all bad: 4/3 of that has room in a message, 3,000 reasons have not."""
+    sqs, data, reasons = _Sqs(), b"x" * 37_000, {f"1:{number}": f"reason {number}" + "." * 100 for number in range(3000)}
+    Rejects(sqs, "url").send([record(data, "1")], reasons)
+    letter = parse(sqs.calls[0][0])
+    told = letter.reason.split("; ")
+    assert letter.data == data and len(told) == 20
+    assert told[:19] == list(reasons.values())[:19]
+    assert told[19] == reasons["1:19"] + " (and 2,980 more, whose reasons have no room here)"
+
+
+def test_without_room_for_the_data_every_reason_is_told_that_has_room():
+    sqs, reasons = _Sqs(), {f"1:{number}": f"reason {number}" for number in range(100)}
+    Rejects(sqs, "url").send([record(b"x" * 300_000, "1")], reasons)
+    letter = parse(sqs.calls[0][0])
+    assert letter.data is None and letter.reason.split("; ") == list(reasons.values())
+
+
+@pytest.mark.parametrize(
+    ("text", "data"),
+    [("%%%", b"%%%"), ("abc", b"abc"), ("é", "é".encode()), ("a\ud800", b"a\\ud800"), (5, b"5"), ([], b"[]"), (None, None)],
+)
+def test_data_that_is_not_base64_is_in_the_letter_as_it_was(text, data):
+    sqs = _Sqs()
+    Rejects(sqs, "url").send([record(text, "1")], {"1": "not a base64 event"})
+    assert parse(sqs.calls[0][0]) == DeadLetter("shardId-000000000000", "1", "1", 1, "not a base64 event", 1, data, "1")
+
+
+FOREIGN = [
+    "hello",
+    "",
+    "{}",
+    "[]",
+    "null",
+    '"KinesisBatchInfo"',
+    '{"rejected": {}}',
+    '{"rejected": 1, "record": 2}',
+    "[" * 100_000,
+]
+
+
+@pytest.mark.parametrize("body", FOREIGN, ids=range(len(FOREIGN)))
+def test_a_message_of_somebody_else_is_no_letter(body):
+    with pytest.raises(DecodeError, match=r"^not a dead-letter event: "):
+        parse(body)
+
+
+def test_messages_of_others_stay_and_cost_no_letter(queue):
+    sqs, url = queue
+    sqs.send_message(QueueUrl=url, MessageBody="hello")
+    Rejects(sqs, url).send([record(b"x", "7")], {"7": "bad"})
+    assert [letter.first for letter in DeadLetters(sqs, url).take({"7"})] == ["7"]
+    (left,) = sqs.receive_message(QueueUrl=url, WaitTimeSeconds=3)["Messages"]  # once it is visible again
+    assert left["Body"] == "hello"

@@ -71,6 +71,24 @@ def test_what_was_too_old_for_a_call_has_no_response(queue, embedded_cloud):
     assert contents() == []
 
 
+def test_what_became_too_old_after_calls_has_no_response_either(queue, embedded_cloud):
+    """As recorded of AWS: LocalStack's snapshot of test_kinesis_maximum_record_age_exceeded[expire-while-retrying]."""
+    arn, _, contents = queue
+    _sender(arn, embedded_cloud)("shard", Discarded(_records(1), Condition.AGE, 3), "ValueError: away")
+    (body,) = contents()
+    document = json.loads(body)
+    assert set(document) == {"requestContext", "version", "timestamp", "KinesisBatchInfo"}
+    assert document["requestContext"]["condition"] == "RecordAgeExceeded"
+    assert document["requestContext"]["approximateInvokeCount"] == 3
+
+
+def test_a_queue_that_does_not_exist_is_told_in_one_line(embedded_cloud):
+    arn = "arn:aws:sqs:us-east-1:000000000000:nowhere"
+    with pytest.raises(ServiceError, match=rf"^{arn} cannot be the destination of what is given up: ") as caught:
+        _sender(arn, embedded_cloud)
+    assert "\n" not in str(caught.value)
+
+
 def test_times_are_told_in_utc(queue, embedded_cloud):
     arn, _, contents = queue
     local = _FIRST.astimezone(timezone(timedelta(hours=-7)))

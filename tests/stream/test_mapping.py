@@ -66,6 +66,7 @@ def test_each_range_is_awss(name, least, most):
         ({"filters": ("{}",) * 6}, "filters = '6 patterns' is not allowed: at most 5"),
         ({"filters": ("click",)}, "filters = 'click' is not allowed"),
         ({"on_failure": "dead"}, "on_failure = 'dead' is not allowed: the ARN of an SQS queue or an SNS topic"),
+        ({"on_failure": "arn:aws:sqs:x"}, "on_failure = 'arn:aws:sqs:x' is not allowed"),
         ({"on_failure": "arn:aws:s3:::bucket"}, "on_failure = 'arn:aws:s3:::bucket' is not allowed"),
     ],
 )

@@ -8,6 +8,8 @@ import itertools
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
+from workbench.errors import ServiceError
+
 _MOST_BYTES = 256 * 1024  # of a message, and of a call, until August 2025; emulators still have it
 _MOST_MESSAGES = 10  # of a call
 _TRIES = 4
@@ -26,7 +28,7 @@ class Rejects:
         A batch that is delivered again sends them again: a reader tells them by eventID.
 
         Raises:
-            RuntimeError: the queue refused some to the last try.
+            ServiceError: the queue refused some to the last try.
             Exception: boto3's own, if the queue did not answer.
         """
         grouped: dict[str, dict[str, str]] = {}
@@ -44,17 +46,29 @@ class Rejects:
             left = {int(each["Id"]): left[int(each["Id"])] for each in answer.get("Failed", ())}
             if not left:
                 return
-        raise RuntimeError(f"{len(left)} rejected records were refused by {self._queue_url}")
+        raise ServiceError(f"{len(left)} rejected records were refused by {self._queue_url}")
 
 
 def _message(record: dict, reasons: dict[str, str]) -> str:
-    """A record with its reason, or with those of what was aggregated in it."""
-    message = json.dumps({"rejected": reasons, "record": record})
-    if len(message) <= _MOST_BYTES:
-        return message
-    # Too large for a queue: it stays in the stream, where its sequence number says, until the retention ends.
+    """A record with its reason, or with those of what was aggregated in it.
+
+    Where there is no room for all, the data goes before the reasons: from it they can be found again. Without its data a record
+    stays in the stream, where its sequence number says, until the retention ends.
+    """
+    without = {**record, "kinesis": {**record["kinesis"], "data": None}}
+    choices = itertools.product((record, without), (reasons, _some(reasons)))
+    messages = (json.dumps({"rejected": told, "record": carried}) for carried, told in choices)
+    return next(message for message in messages if len(message) <= _MOST_BYTES)
+
+
+def _some(reasons: dict[str, str]) -> dict[str, str]:
+    """The first of them; the last one told says how many there are besides."""
+    left = len(reasons) - _REASONS
+    if left <= 0:
+        return reasons
     first = dict(itertools.islice(reasons.items(), _REASONS))
-    return json.dumps({"rejected": first, "record": {**record, "kinesis": {**record["kinesis"], "data": None}}})
+    place = next(reversed(first))
+    return {**first, place: f"{first[place]} (and {left:,} more, whose reasons have no room here)"}
 
 
 def _calls(messages: Iterable[str]) -> Iterator[list[str]]:

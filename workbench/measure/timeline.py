@@ -217,7 +217,9 @@ class _Call(NamedTuple):
 def _given_up(delivery: Delivery) -> dict[str, tuple[dict, str]]:
     """What the call gave up: the function's own rejects and what was discarded. Record and reason by sequence number."""
     rejected = delivery.answer.get("rejected", {}) if isinstance(delivery.answer, dict) else {}
-    reasons = {number.partition(":")[0]: reason for number, reason in rejected.items()}  # of an aggregated record's, the first
+    reasons: dict[str, str] = {}
+    for place, reason in rejected.items():
+        reasons.setdefault(place.partition(":")[0], reason)  # of an aggregated record's, the first
     reason = delivery.failure or "the function reported it, or one before it, to the last try"
     reasons |= {record["SequenceNumber"]: reason for record in _discards(delivery)}
     return {

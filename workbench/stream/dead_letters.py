@@ -6,11 +6,16 @@ import time
 
 import msgspec
 
+from workbench.errors import DecodeError
+
 _ARRIVAL_S = 10.0
 
 
 class DeadLetter(msgspec.Struct, frozen=True):
-    """One message. A batch that was given up carries no data, as AWS sends it, and its condition for a reason."""
+    """One message. A batch that was given up carries no data, as AWS sends it, and its condition for a reason.
+
+    The ``data`` of a record whose data was not base64 is that text itself.
+    """
 
     shard_id: str
     first: str  # sequence number
@@ -29,7 +34,7 @@ class DeadLetters:
         self._sqs, self._queue_url = sqs, queue_url
 
     def take(self, numbers: set[str]) -> list[DeadLetter]:
-        """Receive and delete the letters whose first record has one of these sequence numbers; other letters stay.
+        """Receive and delete the letters whose first record has one of these sequence numbers; whatever else is there stays.
 
         In the order they come, each once, though a queue or the function may have sent it twice. One that is not in the queue
         within a few seconds is missing from the answer.
@@ -38,7 +43,10 @@ class DeadLetters:
         while wanted and time.monotonic() < deadline:
             answer = self._sqs.receive_message(QueueUrl=self._queue_url, MaxNumberOfMessages=10, WaitTimeSeconds=1)
             for message in answer.get("Messages", ()):
-                letter = parse(message["Body"])
+                try:
+                    letter = parse(message["Body"])
+                except DecodeError:  # somebody else's message, which must not cost a run its letters
+                    continue
                 if letter.first in numbers:
                     self._sqs.delete_message(QueueUrl=self._queue_url, ReceiptHandle=message["ReceiptHandle"])
                 if letter.first in wanted:
@@ -48,8 +56,18 @@ class DeadLetters:
 
 
 def parse(body: str) -> DeadLetter:
-    """A message of the queue: ``stream.destination``'s document or ``function.rejects``' message."""
-    told = json.loads(body)
+    """A message of the queue: ``stream.destination``'s document or ``function.rejects``' message.
+
+    Raises:
+        DecodeError: it is neither.
+    """
+    try:
+        return _parsed(json.loads(body))
+    except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
+        raise DecodeError("dead-letter", f"{type(error).__name__}: {error}") from None
+
+
+def _parsed(told: dict) -> DeadLetter:
     if "rejected" in told:
         record = told["record"]["kinesis"]
         return DeadLetter(
@@ -59,7 +77,7 @@ def parse(body: str) -> DeadLetter:
             records=1,
             reason="; ".join(told["rejected"].values()),
             calls=1,
-            data=None if record["data"] is None else base64.b64decode(record["data"]),
+            data=None if record["data"] is None else _data(record["data"]),
             partition_key=record["partitionKey"],
         )
     info = told["KinesisBatchInfo"]
@@ -71,3 +89,10 @@ def parse(body: str) -> DeadLetter:
         reason=told["requestContext"]["condition"],
         calls=told["requestContext"]["approximateInvokeCount"],
     )
+
+
+def _data(text: object) -> bytes:
+    try:
+        return base64.b64decode(text, validate=True)
+    except (ValueError, TypeError):
+        return str(text).encode(errors="backslashreplace")

@@ -2,6 +2,11 @@
 
 Source: "Retain discarded batch records for a Kinesis Data Streams event source in Lambda" (Lambda developer guide). It tells
 where the records are, and carries none of them: they are lost when the stream's retention ends.
+
+For records that became too old AWS leaves ``responseContext`` out, though the function was called for them before; the guide
+shows no such document, LocalStack's recordings of AWS do (github.com/localstack/localstack, tests/aws/services/lambda_,
+test_kinesis_maximum_record_age_exceeded, April 2025). In those ``approximateInvokeCount`` is 1 even where there was no call at
+all; here it is the number of calls.
 """
 
 import json
@@ -10,18 +15,25 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 
 from workbench.errors import ServiceError
-from workbench.stream.batch import Discarded
+from workbench.stream.batch import Condition, Discarded
 
 
 class OnFailure:
-    """Sends to the queue or topic ``arn``. ``client`` gives boto3's client of a service by its name."""
+    """Sends to the queue or topic ``arn``. ``client`` gives boto3's client of a service by its name.
+
+    Raises:
+        ServiceError: there is no such queue, or it cannot be asked for.
+    """
 
     def __init__(self, arn: str, client: Callable[[str], object], *, function: str, stream_arn: str) -> None:
         self._arn, self._function, self._stream_arn = arn, function, stream_arn
         _, _, service, _, account, name = arn.split(":")
         if service == "sqs":
             queue = client("sqs")
-            url = queue.get_queue_url(QueueName=name, QueueOwnerAWSAccountId=account)["QueueUrl"]
+            try:
+                url = queue.get_queue_url(QueueName=name, QueueOwnerAWSAccountId=account)["QueueUrl"]
+            except Exception as error:  # boto3's own: not there, not allowed, or no answer
+                raise ServiceError(f"{arn} cannot be the destination of what is given up: {error}") from error
             self._send = lambda text: queue.send_message(QueueUrl=url, MessageBody=text)
         else:
             topic = client("sns")
@@ -48,9 +60,7 @@ class OnFailure:
                 "condition": discarded.condition.value,
                 "approximateInvokeCount": discarded.invocations,
             },
-            **(
-                {"responseContext": called} if discarded.invocations else {}
-            ),  # there is no response to a call that was never made
+            **({"responseContext": called} if discarded.condition is Condition.RETRIES else {}),
             "version": "1.0",
             "timestamp": _time(datetime.now(UTC)),
             "KinesisBatchInfo": {

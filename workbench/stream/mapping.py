@@ -6,6 +6,7 @@ mappings" (Lambda developer guide).
 
 import dataclasses
 import math
+import re
 from typing import Annotated, Literal
 
 import msgspec
@@ -13,6 +14,7 @@ import msgspec
 from workbench.errors import SettingError
 from workbench.stream.pattern import compile_pattern
 
+_DESTINATION = re.compile(r"arn:aws[a-z-]*:(sqs|sns):[a-z0-9-]+:\d{12}:[\w.-]+")
 _MOST_FILTERS = 5  # of one mapping, unless AWS raises the quota
 
 Attempts = Annotated[int, msgspec.Meta(ge=-1, le=10_000)]
@@ -65,7 +67,7 @@ class EventSourceMapping:
             raise SettingError("filters", f"{len(self.filters)} patterns", f"at most {_MOST_FILTERS}")
         for text in self.filters:
             compile_pattern(text)
-        if self.on_failure is not None and self.on_failure.split(":")[:3] not in (["arn", "aws", "sqs"], ["arn", "aws", "sns"]):
+        if self.on_failure is not None and not _DESTINATION.fullmatch(self.on_failure):
             raise SettingError("on_failure", self.on_failure, "the ARN of an SQS queue or an SNS topic")
 
     def to_aws(self) -> dict[str, object]:
