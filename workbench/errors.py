@@ -15,6 +15,7 @@
     │   └── FunctionNotReached  it was throttled or is not there: that is no attempt
     ├── ServiceError        a server did not start, answer or stay up
     ├── LeaseLost           another worker reads this shard now
+    ├── WriteConflict       another worker wrote an item after it was read
     ├── StackError          the stack could not be deployed
     ├── MeasureError        a figure cannot be had from these samples
     │   └── TooFewSamples   a percentile that so few samples do not carry
@@ -102,6 +103,16 @@ class LeaseLost(WorkbenchError):
     def __init__(self, shard_id: str, owner: str | None) -> None:
         super().__init__(f"the lease of {shard_id} is lost: {f'worker {owner} holds it' if owner else 'nobody holds it'}")
         self.shard_id, self.owner = shard_id, owner
+
+
+class WriteConflict(WorkbenchError):
+    """Another worker wrote these items after they were read, or is writing them: try again, beginning with the read."""
+
+    def __init__(self, table: str, keys: list[str]) -> None:
+        super().__init__(
+            f"table {table}: {', '.join(keys[:3])}{', …' if keys[3:] else ''} changed since read: read again, then write"
+        )
+        self.table, self.keys = table, keys
 
 
 class StackError(WorkbenchError):

@@ -16,7 +16,6 @@ ALLOWED = {
         ("dynamodb:BatchGetItem", "Products.Arn"),
         ("dynamodb:BatchGetItem", "Recommendations.Arn"),
         ("dynamodb:PutItem", "Recommendations.Arn"),
-        ("dynamodb:BatchWriteItem", "Recommendations.Arn"),
         ("kinesis:DescribeStream", "Stream.Arn"),
         ("kinesis:DescribeStreamSummary", "Stream.Arn"),
         ("kinesis:GetRecords", "Stream.Arn"),

@@ -12,9 +12,13 @@ from workbench.events import MAX_ID, SCHEMA_VERSION, Event
 from workbench.function.aggregation import SubRecord, pack
 from workbench.function.decode import Arrival, decode
 
-from .world import JSON, batch, event, fields
+from .world import JSON, ORIGIN, batch, event, fields
 
 GOOD = event("good")
+
+
+def arrived(sequence_number: str, entry: Event, index: int | None = None) -> Arrival:
+    return Arrival(sequence_number, entry, index, ORIGIN)
 
 
 def changed(**changes) -> bytes:
@@ -53,7 +57,7 @@ BAD = {
 def test_what_is_no_event_is_set_aside_with_its_reason_and_the_rest_goes_on(case):
     data, reason = BAD[case]
     arrivals, rejected = decode(batch(GOOD, data, event("next"))["Records"], JSON)
-    assert arrivals == [Arrival("1", GOOD), Arrival("3", event("next"))]
+    assert arrivals == [arrived("1", GOOD), arrived("3", event("next"))]
     assert list(rejected) == ["2"] and reason in rejected["2"]
     assert len(rejected["2"]) < 300 and "\n" not in rejected["2"]
 
@@ -104,10 +108,10 @@ def test_an_aggregated_record_becomes_one_arrival_for_each_event():
     arrivals, rejected = decode(batch(GOOD, data, event("next"))["Records"], JSON)
     assert rejected == {}
     assert arrivals == [
-        Arrival("1", GOOD),
-        Arrival("2", event("a"), 0),
-        Arrival("2", event("b"), 1),
-        Arrival("3", event("next")),
+        arrived("1", GOOD),
+        arrived("2", event("a"), 0),
+        arrived("2", event("b"), 1),
+        arrived("3", event("next")),
     ]
     assert [arrival.place for arrival in arrivals] == ["1", "2:0", "2:1", "3"]
 
@@ -129,7 +133,7 @@ def test_a_bad_one_within_an_aggregated_record_is_set_aside_alone(case):
 def test_an_aggregated_record_within_another_is_no_event():
     """The KCL unpacks once, too."""
     arrivals, rejected = decode(batch(aggregated(GOOD, aggregated(GOOD)))["Records"], JSON)
-    assert arrivals == [Arrival("1", GOOD, 0)] and list(rejected) == ["1:1"] and "not a json event" in rejected["1:1"]
+    assert arrivals == [arrived("1", GOOD, 0)] and list(rejected) == ["1:1"] and "not a json event" in rejected["1:1"]
 
 
 def test_an_aggregated_record_that_is_damaged_is_set_aside_as_a_whole():
@@ -137,7 +141,7 @@ def test_an_aggregated_record_that_is_damaged_is_set_aside_as_a_whole():
     message = whole[4:-16] + b"\x1a\x02\x08\x00"  # a record without data, under an MD5 that is right
     wrong = whole[:4] + message + hashlib.md5(message).digest()
     arrivals, rejected = decode(batch(GOOD, whole[:-1], wrong, event("next"))["Records"], JSON)
-    assert arrivals == [Arrival("1", GOOD), Arrival("4", event("next"))] and list(rejected) == ["2", "3"]
+    assert arrivals == [arrived("1", GOOD), arrived("4", event("next"))] and list(rejected) == ["2", "3"]
     assert rejected["2"].startswith("not a json event: ")  # of a wrong MD5, so that it counts as not aggregated
     assert rejected["3"] == "not a KPL-aggregated event: a record has no data"
 
@@ -145,7 +149,7 @@ def test_an_aggregated_record_that_is_damaged_is_set_aside_as_a_whole():
 def test_an_aggregated_record_that_holds_nothing_gives_nothing():
     message = b"\x0a\x02u1"
     empty = b"\xf3\x89\x9a\xc2" + message + hashlib.md5(message).digest()
-    assert decode(batch(GOOD, empty)["Records"], JSON) == ([Arrival("1", GOOD)], {})
+    assert decode(batch(GOOD, empty)["Records"], JSON) == ([arrived("1", GOOD)], {})
 
 
 @given(
@@ -159,7 +163,7 @@ def test_whatever_an_aggregated_record_holds_the_records_around_it_go_on(junk, c
         whole[4 + at % (len(whole) - 20)] = byte  # anywhere in the message
     data = bytes(whole[:-16]) + (hashlib.md5(whole[4:-16]).digest() if resealed else bytes(whole[-16:]))
     arrivals, rejected = decode(batch(GOOD, data, event("next"))["Records"], JSON)
-    assert arrivals[0] == Arrival("1", GOOD) and arrivals[-1] == Arrival("3", event("next"))
+    assert arrivals[0] == arrived("1", GOOD) and arrivals[-1] == arrived("3", event("next"))
     places = [arrival.place for arrival in arrivals[1:-1]] + list(rejected)
     assert all(place.partition(":")[0] == "2" for place in places) and len(set(places)) == len(places)
     if not changes:

@@ -5,9 +5,20 @@ import json
 import msgspec
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from workbench.events import Recommendation
-from workbench.function.entities import Activity, Habit, Product, Profile, Touch, recommendation_from_item, recommendation_item
+from workbench.function.entities import (
+    Activity,
+    Habit,
+    Place,
+    Product,
+    Profile,
+    Touch,
+    recommendation_from_item,
+    recommendation_item,
+)
 
 from .world import MINUTE, NOON, product
 
@@ -78,7 +89,7 @@ def test_the_vector_is_the_decayed_mean_of_all_touches():
     weights = 2.0 ** (-ages / half_life)
     weights[1:] *= 1 - 2.0 ** (-1 / half_life)  # the first touch starts the mean and has the whole of it
     assert weights.sum() == pytest.approx(1.0)
-    np.testing.assert_allclose(activity.vector, weights @ vectors, rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(activity.vector, weights @ vectors, rtol=1e-3, atol=2e-3)  # float16 after each touch
     assert activity.vector.dtype == np.float32
 
 
@@ -88,7 +99,7 @@ def test_after_half_life_touches_a_touch_counts_half(half_life):
     activity = Activity().after(touches(0)[0], first, half_life=half_life)
     for touch in touches(*range(half_life)):
         activity = activity.after(touch, other, half_life=half_life)
-    assert activity.vector[0] == pytest.approx(0.5, abs=1e-6) and activity.vector[1] == pytest.approx(0.5, abs=1e-6)
+    assert activity.vector.tolist() == pytest.approx([0.5, 0.5], abs=1e-3)  # float16 after each touch
 
 
 def test_an_activity_is_not_changed_by_its_successor():
@@ -112,6 +123,68 @@ def test_ids_of_the_last_256_events_are_known_and_survive_the_table():
         activity = activity.after(Touch(f"e{number}", "p1", NOON), np.ones(2, np.float32), half_life=10.0)
     kept = Activity.from_item({"activity": activity.to_attribute()})
     assert [number for number in range(300) if kept.knows(f"e{number}")] == list(range(300 - 256, 300))
+
+
+def test_a_thousand_roundings_change_a_cosine_by_less_than_a_thousandth():
+    """Old roundings fade like old touches."""
+    drawn = np.random.default_rng(3).normal(size=(1000, 384)).astype(np.float32)
+    drawn /= np.linalg.norm(drawn, axis=1, keepdims=True)
+    kept, exact, activity = 0.5 ** (1 / 10), drawn[0].astype(float), Activity()
+    for number, row in enumerate(drawn):
+        exact = kept * exact + (1 - kept) * row
+        activity = activity.after(Touch(str(number), "p1", NOON), row, half_life=10.0)
+    cosines = drawn @ (activity.vector / np.linalg.norm(activity.vector))
+    assert np.abs(cosines - drawn @ (exact / np.linalg.norm(exact))).max() < 1e-3
+
+
+@given(cuts=st.sets(st.integers(1, 39)))
+def test_the_same_events_give_the_same_bits_whichever_batches_they_came_in(cuts):
+    """Between two batches an activity goes through the table."""
+    drawn = np.random.default_rng(4).normal(size=(40, 16)).astype(np.float32)
+    at_once = in_batches = Activity()
+    for number, row in enumerate(drawn):
+        if number in cuts:
+            item = recommendation_item(Recommendation("7", (), "t"), in_batches)
+            in_batches = Activity.from_item(item)
+        step = {"half_life": 3.0, "place": Place.of("a", str(number), None)}
+        touch = Touch(f"e{number}", "p1", NOON + number)
+        at_once, in_batches = (each.after(touch, row, **step) for each in (at_once, in_batches))
+    assert in_batches.to_attribute() == at_once.to_attribute() and in_batches.vector.tobytes() == at_once.vector.tobytes()
+    assert in_batches.version == at_once.version == 40
+
+
+@pytest.mark.parametrize(
+    ("counted", "asked", "reached"),
+    [
+        (("a", "9", None), ("a", "9", None), True),
+        (("a", "9", None), ("a", "10", None), False),  # numbers, not texts
+        (("a", "10", None), ("a", "9", None), True),
+        (("a", "9", None), ("b", "9", None), False),  # sequence numbers are specific to a shard
+        (("a", "9", 3), ("a", "9", 3), True),
+        (("a", "9", 3), ("a", "9", 4), False),
+        (("a", "9", 3), ("a", "8", 5), True),
+        (("a", "9" * 56, None), ("a", "9" * 55 + "8", None), True),  # as long as AWS's are
+    ],
+)
+def test_a_place_reaches_what_is_not_behind_it_in_its_origin(counted, asked, reached):
+    activity = Activity().after(touches(0)[0], np.ones(2, np.float32), half_life=1.0, place=Place.of(*counted))
+    kept = Activity.from_item({"activity": activity.to_attribute()})
+    assert kept.reaches(Place.of(*asked)) is activity.reaches(Place.of(*asked)) is reached
+
+
+def test_the_places_of_the_four_origins_counted_last_are_remembered():
+    activity = Activity()
+    for number, origin in enumerate("abcdaebe"):
+        place = Place.of(origin, str(number), None)
+        activity = activity.after(Touch(str(number), "p1", NOON), np.ones(2, np.float32), half_life=1.0, place=place)
+    assert activity.places == tuple(Place.of(*place, None) for place in (("d", "3"), ("a", "4"), ("b", "6"), ("e", "7")))
+    assert not activity.reaches(Place.of("c", "2", None)) and activity.knows("2"), "then the ids help"
+
+
+def test_an_item_of_before_there_were_versions_and_places_can_be_read():
+    stored = msgspec.msgpack.encode([[["e1", "p1", NOON]], np.ones(2, np.float16).tobytes(), b""])
+    activity = Activity.from_item({"activity": {"B": stored}})
+    assert (activity.version, activity.places, activity.recent) == (0, (), (Touch("e1", "p1", NOON),))
 
 
 def test_a_vector_of_another_models_dimension_is_forgotten():
@@ -145,9 +218,17 @@ def test_a_session_names_a_product_once():
 
 
 def test_what_is_stored_of_an_activity_stays_small():
-    """32 touches and 384 numbers: far below DynamoDB's 400 KB an item, and below 4 KB, which one read unit covers."""
+    """32 touches and 384 numbers: far below DynamoDB's 400 KB an item, and below 4 KB, which one read unit covers.
+
+    A place takes 70 bytes, and one is what a user has while nobody splits or merges shards.
+    """
     recent = tuple(Touch("31198570044-1234567", "1082185", NOON) for _ in range(Activity.REMEMBERED))
-    assert len(Activity(recent, np.ones(384, np.float32)).to_attribute()["B"]) < 4096
+    place = Place.of("a", "9" * 56, 1_000_000)
+    assert len(Activity(recent, np.ones(384, np.float32), b"", (place,)).to_attribute()["B"]) < 4096
+    four = Activity(recent, np.ones(384, np.float32), b"\1" * 8 * Activity.REMEMBERED_DIGESTS, (place,) * 4, 10**9)
+    none = msgspec.structs.replace(four, places=())
+    assert len(four.to_attribute()["B"]) - len(none.to_attribute()["B"]) < 4 * 80
+    assert len(four.to_attribute()["B"]) < 5 * 1024, "all that may be remembered of a user who did hundreds of things"
 
 
 def test_a_broken_activity_is_an_error_not_a_fresh_start():

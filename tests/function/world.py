@@ -13,6 +13,7 @@ from workbench.function.entities import Product
 JSON = codec("json")
 MINUTE = 60_000
 NOON = 1_510_000_000_000
+ORIGIN = "arn:aws:kinesis:us-east-1:000000000000:stream/events/shardId-000000000000/1"  # of every record
 
 
 class HashEmbedder:
@@ -59,10 +60,10 @@ def record(data: bytes | str, sequence_number: str) -> dict:
     }
 
 
-def batch(*entries: Event | bytes | str) -> dict:
-    """Lambda's event of these events, raw bytes or data as it is, numbered "1", "2", ..."""
+def batch(*entries: Event | bytes | str, first: int = 1) -> dict:
+    """Lambda's event of these events, raw bytes or data as it is, numbered "1", "2", ... or from ``first`` on."""
     data = (JSON.encode(entry) if isinstance(entry, Event) else entry for entry in entries)
-    return {"Records": [record(each, str(number)) for number, each in enumerate(data, 1)]}
+    return {"Records": [record(each, str(number)) for number, each in enumerate(data, first)]}
 
 
 def fields(entry: Event) -> dict:

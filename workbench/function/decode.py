@@ -18,12 +18,14 @@ class Arrival(msgspec.Struct, frozen=True):
     """A valid event and its place in the shard.
 
     The events of one aggregated record share its sequence number; ``sub_sequence_number`` counts them from 0 (the KCL's name
-    for it) and is None for a record that holds one event as it is.
+    for it) and is None for a record that holds one event as it is. ``origin`` names stream, shard and partition key: what
+    these three have in common is processed in the order of its sequence numbers, and nothing else is.
     """
 
     sequence_number: str
     event: Event
     sub_sequence_number: int | None = None
+    origin: str = ""
 
     @property
     def place(self) -> str:
@@ -46,9 +48,10 @@ def decode(records: list[dict], codec: Codec) -> tuple[list[Arrival], dict[str, 
         except DecodeError as error:
             rejected[sequence_number] = str(error)
             continue
+        origin = _origin(record)
         for index, part in parts:
             try:
-                arrivals.append(Arrival(sequence_number, _valid(codec.decode(part)), index))
+                arrivals.append(Arrival(sequence_number, _valid(codec.decode(part)), index, origin))
             except DecodeError as error:
                 rejected[_place(sequence_number, index)] = str(error)
     return arrivals, rejected
@@ -58,6 +61,11 @@ def _parts(raw: bytes) -> list[tuple[int | None, bytes]]:
     """What is to be decoded: index and data of each user record, or the data as it is, without an index."""
     aggregated = unpack(raw)
     return [(None, raw)] if aggregated is None else [(index, each.data) for index, each in enumerate(aggregated)]
+
+
+def _origin(record: dict) -> str:
+    shard_id = record["eventID"].partition(":")[0]
+    return f"{record['eventSourceARN']}/{shard_id}/{record['kinesis']['partitionKey']}"
 
 
 def _place(sequence_number: str, index: int | None) -> str:

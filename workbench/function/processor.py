@@ -6,16 +6,19 @@ The same object runs inside Lambda's handler and in the event source's worker; w
 from contextlib import contextmanager
 from time import perf_counter_ns
 
+import msgspec
+
 from workbench.clock import now_ns
 from workbench.codecs import codec
 from workbench.embedding import Embedder
+from workbench.errors import WriteConflict
 from workbench.function.act import act
 from workbench.function.decode import Arrival, decode
 from workbench.function.enrich import Enricher, Known
 from workbench.function.rejects import Rejects
 from workbench.function.tables import Tables
 from workbench.function.variants import variant
-from workbench.function.visits import visits
+from workbench.function.visits import Visit, visits
 from workbench.settings import Settings
 from workbench.vectors import VectorStore
 
@@ -78,7 +81,26 @@ class Processor:
         with timed(spent, "query"):
             recommended = self._variant.query(self._store, made)
         with timed(spent, "act"):
-            act(self._dynamodb, self._tables, made, recommended)
+            try:
+                act(self._dynamodb, self._tables, made, recommended)
+            except WriteConflict:
+                self._put_back(made)
+                raise
+
+    def _put_back(self, made: list[Visit]) -> None:
+        """Another worker was faster, so its vectors in the index may be newer than those that this call wrote over them.
+
+        The index is given what the read model says, until that no longer changes meanwhile. The other worker may be done with
+        these users, and this one may have lost its lease: then nobody else would ever do it.
+        """
+        events, versions = [visit.arrivals[-1].event for visit in made], None
+        while True:
+            activities = self._enricher.enrich(events).activities
+            if versions == (versions := {user: activity.version for user, activity in activities.items()}):
+                return
+            written = [visit for visit in made if versions[visit.user_id]]
+            current = [msgspec.structs.replace(visit, activity=activities[visit.user_id]) for visit in written]
+            self._variant.upsert(self._store, current)
 
 
 @contextmanager

@@ -5,7 +5,7 @@ import numpy as np
 
 from workbench.function.decode import Arrival
 from workbench.function.enrich import Known
-from workbench.function.entities import Activity, Product, Profile, Touch
+from workbench.function.entities import Activity, Place, Product, Profile, Touch
 
 
 class Visit(msgspec.Struct, frozen=True):
@@ -28,11 +28,16 @@ class Visit(msgspec.Struct, frozen=True):
     def trace_id(self) -> str:
         return self.arrivals[-1].event.trace_id
 
+    @property
+    def read_version(self) -> int:
+        """The version of the activity that was read: each arrival raised it by one. 0: the user has no item yet."""
+        return self.activity.version - len(self.arrivals)
+
 
 def visits(arrivals: list[Arrival], known: Known, vectors: dict[str, np.ndarray], *, half_life: float) -> list[Visit]:
     """One visit a user, in the order of their first event. ``vectors`` is float32[d] by product id.
 
-    Events that the user's activity knows already (the stream delivers at least once) are left out.
+    Events that the user's activity has counted already (the stream delivers at least once) are left out.
     """
     per_user: dict[str, list[Arrival]] = {}
     for arrival in arrivals:
@@ -48,11 +53,12 @@ def _visit(profile, activity, arrivals, products, vectors, half_life) -> Visit |
     new = []
     for arrival in arrivals:
         event = arrival.event
-        if activity.knows(event.event_id):
+        place = Place.of(arrival.origin, arrival.sequence_number, arrival.sub_sequence_number)
+        if activity.reaches(place) or activity.knows(event.event_id):
             continue
         new.append(arrival)
         touch = Touch(event.event_id, event.product_id, event.timestamp_ms)
-        activity = activity.after(touch, vectors[event.product_id], half_life=half_life)
+        activity = activity.after(touch, vectors[event.product_id], half_life=half_life, place=place)
     if not new:
         return None
     touched = [products[arrival.event.product_id] for arrival in new]
