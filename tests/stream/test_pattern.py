@@ -9,13 +9,14 @@ import itertools
 import json
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from workbench.errors import SettingError
 from workbench.stream.mapping import EventSourceMapping
 from workbench.stream.pattern import compile_pattern
 
+_patiently = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])  # a busy machine is no failure
 _OR = {"$or": [{"Location": ["New York"]}, {"Day": ["Monday"]}]}
 _EMPLOYEES = {
     "employees": [
@@ -693,6 +694,7 @@ def _possible(fields, found, place):
     return any(_possible(rest, found, {**place, **at}) for at in held)
 
 
+@settings(_patiently, max_examples=300)
 @given(pattern=_patterns, event=_events)
 def test_random_patterns_agree_with_the_model(pattern, event):
     found = list(_flattened(event, itertools.count()))
@@ -700,11 +702,13 @@ def test_random_patterns_agree_with_the_model(pattern, event):
     assert _matches(pattern, event) is expected
 
 
+@_patiently
 @given(event=_events, name=_names)
 def test_a_field_exists_or_does_not(event, name):
     assert _matches({name: [{"exists": True}]}, event) is not _matches({name: [{"exists": False}]}, event)
 
 
+@_patiently
 @given(event=st.dictionaries(_names, _events, max_size=3), pattern=_least)
 def test_a_dotted_name_in_the_data_is_the_path_it_spells(event, pattern):
     assert _matches({"m": pattern}, {f"m.{key}": value for key, value in event.items()}) is _matches({"m": pattern}, {"m": event})
@@ -716,6 +720,7 @@ _ANY = [
 ]
 
 
+@_patiently
 @given(data=st.binary(max_size=200), text=st.sampled_from(_ANY))
 def test_no_data_raise(data, text):
     assert compile_pattern(text)(data) in (True, False)
@@ -728,6 +733,7 @@ _json = st.recursive(
 )
 
 
+@_patiently
 @given(value=_json, text=st.sampled_from(_ANY))
 def test_no_json_raises(value, text):
     assert compile_pattern(text)(json.dumps(value).encode()) in (True, False)
@@ -741,6 +747,7 @@ _loose = st.recursive(
 )
 
 
+@_patiently
 @given(pattern=_loose, value=_json)
 def test_a_pattern_is_compiled_or_refused_and_never_fails_later(pattern, value):
     try:
@@ -750,6 +757,7 @@ def test_a_pattern_is_compiled_or_refused_and_never_fails_later(pattern, value):
     assert matches(json.dumps(value).encode()) in (True, False)
 
 
+@_patiently
 @given(st.text(max_size=60))
 def test_any_text_is_a_pattern_or_refused(text):
     _refused(text)
