@@ -110,7 +110,8 @@ def test_a_point_that_fails_is_a_result(probe, machine, behaviour, error):
     failed = by_rate[2.0]
     assert failed.error.startswith(error) and "\n" not in failed.error
     assert failed.figures == {} and (failed.run, failed.seed) == (0, 7) and failed.took_s > 0
-    assert by_rate[3.0].figures == {"p50_ms": 21.0}
+    if "sleep" not in behaviour:  # on a busy machine the other point, too, may take longer than that
+        assert by_rate[3.0].figures == {"p50_ms": 21.0}
     file = next(point.file for point in made.points if point.settings["rate"] == 2.0)
     log = (places.state() / "logs" / "points" / f"{file}.log").read_text()
     assert "sleep" in behaviour or "kill" in behaviour or "said" in log or "last words" in log
