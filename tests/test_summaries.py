@@ -232,9 +232,47 @@ def test_figures_are_those_of_the_run_without_its_warmup():
     assert found["probed_freshness_ms"] == 30.0 and found["cold_start_ms"] == 600.0
     assert found["events_per_batch"] == pytest.approx(np.mean([n % 3 + 1 for n in range(2, 22)]))
     assert [found[name] for name in ("answered", "dead", "refused", "lost", "retried")] == [22, 1, 1, 1, 3]
+    assert found["deliveries_per_event"] == pytest.approx((22 + 2 + 3 + 4) / 25)
     assert found["backlog_max"] == 1.0  # the lost event, at the end
     assert found["cpu_cores"] == 1.0 and found["memory_mib"] == 260.0
     assert found["hit_rate"] == 0.25
+
+
+@pytest.mark.parametrize(
+    ("poison", "outcomes", "expected"),
+    [
+        (0, [], 0.0),
+        (0, ["dead"] * 4, 4.0),  # an outage: nothing was wrong with any of them
+        (3, ["dead"] * 3, 0.0),
+        (3, ["dead"] * 10, 7.0),
+        (0, ["dead", "lost", "refused"], 1.0),
+        (3, ["dead"] * 10 + ["lost"], math.nan),  # the lost one may be poison, or not
+        (3, ["dead"] * 10 + ["refused"], math.nan),
+    ],
+)
+def test_good_events_given_up_are_the_dead_that_were_not_poison(poison, outcomes, expected):
+    run = a_run([1.0] * 10, outcomes=outcomes)
+    run = dataclasses.replace(run, settings=run.settings.but(poison=poison))
+    assert summaries.figures(run)["good_given_up"] == pytest.approx(expected, nan_ok=True)
+
+
+def standstill_s(*events: tuple[float, float, float], warmup: int = 0) -> float:
+    """(due, sent, answered), in s."""
+    due_s, sent_s, at_s = np.array(events).T
+    run = a_run(1000 * (at_s - due_s), warmup=warmup)
+    return summaries.figures(dataclasses.replace(run, events=run.events.assign(due_s=due_s, send_ms=1000 * (sent_s - due_s))))[
+        "standstill_s"
+    ]
+
+
+def test_a_standstill_is_the_longest_time_without_an_answer_while_something_waits():
+    assert standstill_s((0, 0, 1.5)) == pytest.approx(1.5)
+    assert standstill_s((0, 0.5, 1.5)) == pytest.approx(1.0), "what is not sent yet does not wait for an answer"
+    assert standstill_s((0, 0, 0.1), (8, 8, 8.25)) == pytest.approx(0.25), "nothing waits from 0.1 s to 8 s"
+    # The first waits for 3 s, but others are answered meanwhile, at 1 s and 2.2 s, though they came later.
+    assert standstill_s((0, 0, 3.0), (0.5, 0.5, 1.0), (0.6, 0.6, 2.2)) == pytest.approx(1.2)
+    assert standstill_s((0, 0, 5.0), (6, 6, 6.5), warmup=1) == pytest.approx(0.5), "the warm-up is left out"
+    assert math.isnan(summaries.figures(a_run([], outcomes=["dead", "lost"]))["standstill_s"])
 
 
 def test_the_parts_of_the_way_are_figures_of_their_own():

@@ -83,11 +83,35 @@ def figures(run: Run) -> dict[str, float]:
         "events_per_batch": measured.batch.mean(),
         **{outcome: float(counts.get(outcome, 0)) for outcome in ("answered", "dead", "refused", "lost")},
         "retried": float((run.events.attempts > 1).sum()),
+        "good_given_up": _good_given_up(run),
+        "deliveries_per_event": run.events.attempts.mean(),
+        "standstill_s": _standstill_s(measured),
         "backlog_growth_pct": load.backlog_growth_pct(later),
         "backlog_max": load.backlog_max(later),
         **summary(run.resources),
         "hit_rate": run.hits.mean() if len(run.hits) else float("nan"),
     }
+
+
+def _good_given_up(run: Run) -> float:
+    """Events dead-lettered though the function could have processed them: all but the poison ones, which always end there.
+
+    NaN with poison and anything lost or refused: nobody knows then how many of the dead ones were good.
+    """
+    counts = run.events.outcome.value_counts()
+    if run.settings.poison and (counts.get("lost", 0) or counts.get("refused", 0)):
+        return float("nan")
+    return float(counts.get("dead", 0) - run.settings.poison)
+
+
+def _standstill_s(answered: pd.DataFrame) -> float:
+    """The longest time in which nothing was answered although an event that was to be answered had been sent."""
+    if answered.empty:
+        return float("nan")
+    rows = answered.assign(at_s=answered.due_s + answered.latency_ms / 1000, sent_s=answered.due_s + answered.send_ms / 1000)
+    rows = rows.sort_values("at_s")
+    waiting_since_s = rows.sent_s[::-1].cummin()[::-1]  # the oldest of those not yet answered
+    return float((rows.at_s - np.fmax(waiting_since_s, rows.at_s.shift())).max())
 
 
 def _probed_ms(run: Run) -> float:

@@ -51,6 +51,9 @@ METRICS: dict[str, Metric] = {
     "refused": Metric("events that the stream could not take", "events", "lower"),
     "lost": Metric("events lost", "events", "lower"),
     "retried": Metric("events delivered more than once", "events", "lower"),
+    "good_given_up": Metric("good events given up", "events", "lower"),
+    "deliveries_per_event": Metric("times an event was given to the function, mean", "times", "lower"),
+    "standstill_s": Metric("longest time without an answer while events waited", "s", "lower"),
     "backlog_growth_pct": Metric("growth of the backlog over the run", "% of the events", "lower", None),
     "backlog_max": Metric("largest backlog", "events", "lower"),
     # what it took

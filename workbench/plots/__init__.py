@@ -5,6 +5,7 @@ Every picture has units on its axes, says what its marks mean, and can be read w
 
 from workbench.plots.churn import churned
 from workbench.plots.comparison import compared
+from workbench.plots.failures import fates, latency_over_time
 from workbench.plots.fronts import front, pareto
 from workbench.plots.load import load_curve
 from workbench.plots.over_time import backlog, stall
@@ -22,9 +23,11 @@ __all__ = [
     "by_selectivity",
     "churned",
     "compared",
+    "fates",
     "front",
     "hit_rates",
     "latency_by_phase",
+    "latency_over_time",
     "load_curve",
     "pareto",
     "percentile_curves",
