@@ -22,8 +22,8 @@ EVERY_FIELD = (
     '"linger_ms": 20, "loop": "closed", "maximum_batching_window_in_seconds": 12, "maximum_record_age_in_seconds": 60, '
     '"maximum_retry_attempts": 21, "outage_s": 0.25, "parallelization_factor": 3, "placement": "lambda", "poison": 5, '
     '"poll_interval_ms": 23, "popularity_weight": 0.25, "query_slowdown": 1.5, "rate": 250.0, '
-    '"report_batch_item_failures": false, "scenario": "retail", "seed": 26, "shards": 27, "source": "synthetic", "stall_s": 0.5, "start": "2017-10-02", '
-    '"variant": "article", "warmup": 30}'
+    '"report_batch_item_failures": false, "scenario": "retail", "seed": 26, "shards": 27, "source": "synthetic", '
+    '"stall_s": 0.5, "start": "2017-10-02", "variant": "article", "warmup": 30}'
 )
 CHANGED = {
     "arrivals": "constant",

@@ -7,7 +7,7 @@ in turn, so that a machine that slows down slows down both.
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
-from workbench.benchmarks import kills, latency, overhead, quality, startup, throughput, truth, vectors
+from workbench.benchmarks import kills, latency, overhead, quality, source, startup, stream_kills, throughput, truth, vectors
 from workbench.benchmarks.claim import Claim, held, save
 from workbench.errors import SettingError
 
@@ -33,6 +33,9 @@ BENCHMARKS: dict[str, Callable[[str], Claim]] = {
         vectors.filtered_recall,
         vectors.full_sync_cost_ms,
         kills.survived_kills,
+        stream_kills.survived_worker_kills,
+        source.source_overhead_p99_ms,
+        source.source_events_per_s,
         startup.import_s,
         startup.help_s,
     )
