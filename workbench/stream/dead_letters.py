@@ -37,7 +37,7 @@ class DeadLetters:
         """Receive and delete the letters whose first record has one of these sequence numbers; whatever else is there stays.
 
         In the order they come, each once, though a queue or the function may have sent it twice. One that is not in the queue
-        within a few seconds is missing from the answer.
+        within a few seconds of the last one is missing from the answer.
         """
         wanted, letters, deadline = set(numbers), [], time.monotonic() + _ARRIVAL_S
         while wanted and time.monotonic() < deadline:
@@ -52,6 +52,7 @@ class DeadLetters:
                 if letter.first in wanted:
                     wanted.remove(letter.first)
                     letters.append(letter)
+                    deadline = time.monotonic() + _ARRIVAL_S  # from the last one on: there may be thousands
         return letters
 
 
