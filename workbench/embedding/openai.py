@@ -43,6 +43,10 @@ class _Refusal(msgspec.Struct):
     error: _Reason
 
 
+# Made at import: msgspec 0.22 crashes the process if the first calls of decode(..., type=) come from several threads at once.
+_ANSWER, _REFUSAL = msgspec.json.Decoder(_Answer), msgspec.json.Decoder(_Refusal)
+
+
 class OpenAIEmbedder:
     """Embeds by ``POST {url}/embeddings``; ``url`` ends in ``/v1`` as OpenAI's does, and None is OpenAI itself.
 
@@ -127,7 +131,7 @@ class OpenAIEmbedder:
         if answer.status_code == 401:
             return "status 401: the API key is not accepted", True
         try:
-            reason = msgspec.json.decode(answer.content, type=_Refusal).error
+            reason = _REFUSAL.decode(answer.content).error
         except msgspec.DecodeError:
             reason = _Reason(answer.reason_phrase)
         text = " ".join(self._hide(reason.message or answer.reason_phrase).split())[:300]
@@ -136,7 +140,7 @@ class OpenAIEmbedder:
 
     def _vectors(self, content: bytes, count: int) -> np.ndarray:
         try:
-            data = msgspec.json.decode(content, type=_Answer).data
+            data = _ANSWER.decode(content).data
             rows = [_row(item.embedding) for item in sorted(data, key=lambda item: item.index)]
         except (msgspec.DecodeError, binascii.Error, ValueError) as error:
             raise ServiceError(f"{self.url}: the answer is not a list of embeddings ({error})") from None
