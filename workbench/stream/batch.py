@@ -16,12 +16,15 @@ where the lowest number reported is a batch's first, so that splitting there wou
 is neither empty nor a JSON object is a failure, so that nothing is lost.
 """
 
+import itertools
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from enum import Enum
 from typing import NamedTuple
 
 from workbench.stream.mapping import EventSourceMapping
+
+_BACKOFF_S = (0.1, 0.2, 0.4, 0.8, 1.6, 3.2, 6.4)  # AWS says only that it backs off
 
 
 class Condition(Enum):
@@ -145,6 +148,11 @@ class Batch:
         if not all(isinstance(number, str) and number in places for number in numbers):
             return 0  # an empty, null or unknown identifier, or one under another key: the whole batch has failed
         return min(places[number] for number in numbers)
+
+
+def pauses() -> Iterator[float]:
+    """Seconds to wait after each call in a row that settled nothing."""
+    return itertools.chain(_BACKOFF_S, itertools.repeat(_BACKOFF_S[-1]))
 
 
 def arrived_s(record: dict) -> float:

@@ -1,6 +1,5 @@
 """One shard's worker: one thread reads, and one for each key group calls the function, one batch after the other."""
 
-import itertools
 import threading
 from collections.abc import Callable, Sequence
 from typing import NamedTuple, Protocol
@@ -9,7 +8,7 @@ import msgspec
 
 from workbench.clock import now_ns
 from workbench.errors import FunctionFailed, FunctionNotReached
-from workbench.stream.batch import Batch, Discarded, Part, Settled
+from workbench.stream.batch import Batch, Discarded, Part, Settled, pauses
 from workbench.stream.invoke import Invoker, kinesis_event
 from workbench.stream.lane import Lane, Read, group_of, window_start
 from workbench.stream.mapping import EventSourceMapping
@@ -18,9 +17,7 @@ from workbench.stream.progress import Progress
 from workbench.stream.reader import ShardReader
 from workbench.stream.windows import TumblingWindow
 
-_BACKOFF_S = (0.1, 0.2, 0.4, 0.8, 1.6, 3.2, 6.4)  # between calls that settled nothing; AWS says only that it backs off
 _AHEAD = 2  # batches a key group may have waiting before reading pauses
-_LOOK_S = 1.0  # between two looks whether records are too old, while the function cannot be reached
 
 
 class Delivery(msgspec.Struct, frozen=True):
@@ -89,6 +86,7 @@ class ShardWorker:
         self._stop = threading.Event()
         self._reader = reader(pause=self._stop.wait)
         self._caught_up_s = 0.0  # Unix: all that was in the shard by then has been read
+        self._busy = 0  # key groups with a batch under way
         self._read_out = False
         self._errors: list[Exception] = []
         names = ("read", *(f"call-{number}" for number in range(len(self._lanes))))
@@ -151,10 +149,14 @@ class ShardWorker:
                 if not self._reader.behind:
                     self._caught_up_s = asked_s
                 self._changed.notify_all()
-                self._changed.wait_for(lambda: self._stop.is_set() or sum(map(len, self._lanes)) < most)
+                self._changed.wait_for(lambda: self._stop.is_set() or self._ready(most))
         with self._changed:
             self._read_out = self._reader.ended
             self._changed.notify_all()
+
+    def _ready(self, most: int) -> bool:
+        """Whether what would be read now could be begun: else it waits as well in the stream, and the poll costs both sides."""
+        return self._busy < len(self._lanes) and sum(map(len, self._lanes)) < most
 
     def _take(self, records: Sequence[dict]) -> None:
         at_ns = now_ns()
@@ -177,6 +179,9 @@ class ShardWorker:
                 self._windowed(windows, batch)
             else:
                 self._process(batch)
+            with self._changed:
+                self._busy -= 1
+                self._changed.notify_all()
 
     def _due(self, lane: Lane, windows: TumblingWindow | None) -> list[Read] | None:
         """The next batch; an empty one if the open window is over; None when there is no more to do."""
@@ -184,9 +189,10 @@ class ShardWorker:
             while not self._stop.is_set():
                 wait_s = lane.wait_s(now_ns())
                 if windows is not None and windows.start is not None and self._over(windows, lane):
+                    self._busy += 1
                     return []
                 if wait_s == 0 or (wait_s is not None and self._read_out):
-                    self._changed.notify_all()  # reading may have paused for want of room
+                    self._busy += 1
                     return lane.take()
                 if wait_s is None and self._read_out:
                     return None
@@ -204,7 +210,7 @@ class ShardWorker:
         """One batch, until it is dealt with; False if the source was stopped before."""
         received = {read.record["SequenceNumber"]: read.at_ns for read in reads}
         batch = Batch([read.record for read in reads], self._consumer.mapping)
-        pauses = _pauses()
+        backoff = pauses()
         while part := batch.next():
             if self._stop.is_set():
                 return False
@@ -215,8 +221,8 @@ class ShardWorker:
                 continue
             settled = self._deliver(batch, part, received, windows)
             if settled is not None and settled.records:
-                pauses = _pauses()
-            elif self._stop.wait(next(pauses)):
+                backoff = pauses()
+            elif self._stop.wait(next(backoff)):
                 return False
         return True
 
@@ -281,7 +287,7 @@ class ShardWorker:
 
     def _end_window(self, windows: TumblingWindow) -> None:
         """The final call, until it succeeds: "Lambda function suspends further processing until a successful invocation"."""
-        for pause_s in _pauses():
+        for pause_s in pauses():
             try:
                 self._consumer.invoker(windows.event({"Records": []}, final=True))
                 break
@@ -291,7 +297,3 @@ class ShardWorker:
         with self._changed:
             self._progress.done(windows.close())
             self._changed.notify_all()
-
-
-def _pauses():
-    return itertools.chain(_BACKOFF_S, itertools.repeat(_BACKOFF_S[-1]))
